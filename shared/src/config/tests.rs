@@ -1,0 +1,222 @@
+use std::collections::BTreeMap;
+use std::path::PathBuf;
+use std::time::Duration;
+
+use serde::{Deserialize, Serialize};
+
+use super::*;
+
+#[derive(Debug, Default, PartialEq, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+struct Example {
+    kafka: Section,
+}
+
+#[derive(Debug, PartialEq, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+struct Section {
+    brokers: String,
+    password: Secret,
+    port: u16,
+    #[serde(with = "duration")]
+    linger: Duration,
+    create: bool,
+    servers: Vec<String>,
+    items: Vec<Item>,
+    options: BTreeMap<String, String>,
+}
+
+#[derive(Debug, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Item {
+    name: String,
+}
+
+impl Default for Section {
+    fn default() -> Self {
+        Self {
+            brokers: String::new(),
+            password: Secret::default(),
+            port: 9092,
+            linger: Duration::from_millis(100),
+            create: true,
+            servers: Vec::new(),
+            items: Vec::new(),
+            options: BTreeMap::new(),
+        }
+    }
+}
+
+impl Settings for Example {
+    fn validate(&self) -> Result<(), Fault> {
+        if self.kafka.brokers.is_empty() {
+            return Err(Fault::missing("kafka.brokers"));
+        }
+        match self.kafka.items.iter().position(|item| item.name.is_empty()) {
+            Some(index) => Err(Fault::new(format!("kafka.items[{index}].name"), "must not be empty")),
+            None => Ok(()),
+        }
+    }
+}
+
+/// Writes `text` to a file `name` in a folder of its own and loads it; places in messages lose the folder.
+fn try_load(name: &str, text: &str, variables: &[(&str, &str)]) -> Result<Loaded<Example>, String> {
+    let folder = tempfile::tempdir().unwrap();
+    let path: PathBuf = folder.path().join(name);
+    std::fs::write(&path, text).unwrap();
+    load(Some(&path), &Environment::from_pairs(variables.iter().copied()))
+        .map_err(|error| error.to_string().replace(&format!("{}/", folder.path().display()), ""))
+}
+
+#[test]
+fn formats_agree() {
+    let toml = "[kafka]\nbrokers = \"a:1\"\nlinger = \"1m30s\"\nitems = [{ name = \"x\" }]\n";
+    let yaml = "kafka:\n  brokers: a:1\n  linger: 1m30s\n  items:\n    - name: x\n";
+    let json = "{\n\t\"kafka\": {\"brokers\": \"a:1\", \"linger\": \"1m30s\", \"items\": [{\"name\": \"x\"}]}}";
+    let expected = try_load("a.toml", toml, &[]).unwrap().settings;
+    assert_eq!(expected.kafka.linger, Duration::from_secs(90));
+    for (name, text) in [("a.yaml", yaml), ("a.yml", yaml), ("a.json", json)] {
+        assert_eq!(try_load(name, text, &[]).unwrap().settings, expected, "{name}");
+    }
+}
+
+#[test]
+fn environment_wins_over_file_and_converts_to_the_type_of_the_key() {
+    let variables = [
+        ("KAFKA_BROKERS", "env:1"),
+        ("KAFKA_PORT", "1"),
+        ("KAFKA_CREATE", "false"),
+        ("KAFKA_SERVERS", "a, b"),
+        ("KAFKA_OPTIONS", "x.y=1,z=2"),
+        ("KAFKA_SERVICE_HOST", "10.0.0.1"),
+    ];
+    let section = try_load("a.toml", "[kafka]\nbrokers = \"file:1\"\nport = 2\n", &variables).unwrap().settings.kafka;
+    assert_eq!(section.brokers, "env:1");
+    assert_eq!(section.port, 1);
+    assert!(!section.create);
+    assert_eq!(section.servers, ["a", "b"]);
+    assert_eq!(section.options["x.y"], "1");
+}
+
+#[test]
+fn a_variable_may_name_a_file() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("password");
+    std::fs::write(&path, "s3cret\n").unwrap();
+    let path = path.to_str().unwrap();
+    let loaded = try_load("a.toml", "[kafka]\nbrokers = \"b\"\n", &[("KAFKA_PASSWORD_FILE", path)]).unwrap();
+    assert_eq!(loaded.settings.kafka.password.expose(), "s3cret");
+
+    let both = try_load("a.toml", "", &[("KAFKA_PASSWORD_FILE", path), ("KAFKA_PASSWORD", "x")]).unwrap_err();
+    assert_eq!(both, "environment variables KAFKA_PASSWORD and KAFKA_PASSWORD_FILE: only one of the two can be set");
+    let absent = try_load("a.toml", "", &[("KAFKA_PASSWORD_FILE", "/no/such/file")]).unwrap_err();
+    assert!(absent.starts_with("environment variable KAFKA_PASSWORD_FILE: cannot read /no/such/file: "), "{absent}");
+}
+
+#[test]
+fn faults_are_one_line_with_place_key_and_expectation() {
+    /// File name, text, variables, message.
+    type Case = (&'static str, &'static str, &'static [(&'static str, &'static str)], &'static str);
+    let table: &[Case] = &[
+        ("a.toml", "[kafka]\nbroker = \"b\"\n", &[], "a.toml:2: kafka.broker: unknown key; did you mean `brokers`?"),
+        ("a.toml", "\n[kafak]\nbrokers = \"b\"\n", &[], "a.toml:2: kafak: unknown key; did you mean `kafka`?"),
+        (
+            "a.toml",
+            "[kafka]\nbrokers = \"b\"\nport = \"many\"\n",
+            &[],
+            "a.toml:3: kafka.port: expected a whole number, found a string",
+        ),
+        (
+            "a.toml",
+            "[kafka]\nbrokers = \"b\"\nport = 70000\n",
+            &[],
+            "a.toml:3: kafka.port: expected an unsigned 16 bit integer, found 64-bit unsigned integer `70000`",
+        ),
+        (
+            "a.toml",
+            "[kafka]\nbrokers = \"b\"\nlinger = 5\n",
+            &[],
+            "a.toml:3: kafka.linger: expected a string such as \"100ms\", found a whole number",
+        ),
+        (
+            "a.toml",
+            "[kafka]\nbrokers = 'b'\nitems = [\n{ name = 'x' },\n{ nam = 'y' }]\n",
+            &[],
+            "a.toml:5: kafka.items[1].nam: unknown field `nam`, expected `name`",
+        ),
+        (
+            "a.toml",
+            "[kafka]\nbrokers = 'b'\nitems = [\n{ name = 'x' },\n{ name = '' }]\n",
+            &[],
+            "a.toml:5: kafka.items[1].name: must not be empty",
+        ),
+        (
+            "a.yaml",
+            "kafka:\n  brokers: b\n  items:\n    - name: x\n    - name: ''\n",
+            &[],
+            "a.yaml:5: kafka.items[1].name: must not be empty",
+        ),
+        (
+            "a.json",
+            "{\"kafka\": {\n\"brokers\": 1}}",
+            &[],
+            "a.json:2: kafka.brokers: expected a string, found a whole number",
+        ),
+        (
+            "a.toml",
+            "[kafka]\nport = 1\n",
+            &[],
+            "a.toml:1: kafka.brokers: is missing; set it in the configuration file or in the environment variable KAFKA_BROKERS",
+        ),
+        ("a.toml", "[kafka\n", &[], "a.toml:1: unclosed table, expected `]`"),
+        ("a.yaml", "kafka: [\n", &[], "a.yaml:2: while parsing a node, did not find expected node content"),
+        ("a.json", "{\n", &[], "a.json:2: EOF while parsing an object at line 2 column 0"),
+        ("a.txt", "", &[], "a.txt: the name of a configuration file ends in .toml, .yaml, .yml or .json"),
+        (
+            "a.toml",
+            "",
+            &[("KAFKA_CREATE", "maybe")],
+            "environment variable KAFKA_CREATE: kafka.create: expected true or false, found \"maybe\"",
+        ),
+        (
+            "a.toml",
+            "[kafka]\nbrokers = \"b\"\n",
+            &[("KAFKA_LINGER", "soon")],
+            "environment variable KAFKA_LINGER: kafka.linger: ",
+        ),
+        (
+            "a.toml",
+            "[kafka]\nbrokers = \"b\"\n",
+            &[("KAFKA_PORT", "tcp://10.0.0.1:9092")],
+            "environment variable KAFKA_PORT: kafka.port: expected a whole number, found \"tcp://10.0.0.1:9092\" (Kubernetes injects such values for a service named `kafka`; set `enableServiceLinks: false` in the pod, or rename the service)",
+        ),
+    ];
+    for (name, text, variables, expected) in table {
+        let message = try_load(name, text, variables).expect_err(expected);
+        assert!(!message.contains('\n'), "{message}");
+        // An expectation that ends in a blank is the begin of the message; the rest is a parser's own wording.
+        let good = if expected.ends_with(' ') { message.starts_with(expected) } else { message == *expected };
+        assert!(good, "\n got: {message}\nwant: {expected}");
+    }
+}
+
+#[test]
+fn nothing_set_anywhere_names_the_variable() {
+    let error = load::<Example>(None, &Environment::default()).unwrap_err().to_string();
+    assert_eq!(
+        error,
+        "kafka.brokers: is missing; set it in the configuration file or in the environment variable KAFKA_BROKERS"
+    );
+}
+
+#[test]
+fn printed_settings_are_toml_with_origins_and_without_secrets() {
+    let variables = [("KAFKA_PASSWORD", "s3cret"), ("KAFKA_OPTIONS", "x.y=1")];
+    let printed = try_load("a.toml", "[kafka]\nbrokers = \"b\"\n", &variables).unwrap().print().unwrap();
+    assert!(!printed.contains("s3cret"));
+    assert!(printed.contains("password = \"<redacted>\"  # environment variable KAFKA_PASSWORD\n"), "{printed}");
+    assert!(printed.contains("a.toml:2\n"), "{printed}");
+    assert!(printed.contains("port = 9092  # default\n"), "{printed}");
+    assert!(printed.contains("[kafka.options]\n\"x.y\" = \"1\""), "{printed}");
+    assert!(toml::from_str::<toml::Value>(&printed).is_ok(), "{printed}");
+}

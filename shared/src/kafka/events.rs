@@ -1,0 +1,57 @@
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+
+use rdkafka::ClientContext;
+use rdkafka::config::RDKafkaLogLevel;
+use rdkafka::error::{KafkaError, RDKafkaErrorCode};
+
+/// Turns librdkafka's chatter into one line when the brokers are lost and one when they are back.
+#[derive(Clone, Debug, Default)]
+pub struct ClientEvents {
+    unreachable: Arc<AtomicBool>,
+}
+
+impl ClientEvents {
+    /// To be called when something succeeded that needs a broker.
+    pub fn reached(&self) {
+        // A load is cheaper than a swap, and this is called for every message.
+        if self.unreachable.load(Ordering::Relaxed) && self.unreachable.swap(false, Ordering::Relaxed) {
+            tracing::info!("kafka is reachable again");
+        }
+    }
+
+    /// Whether the last that was heard is that no broker answers.
+    pub fn is_unreachable(&self) -> bool {
+        self.unreachable.load(Ordering::Relaxed)
+    }
+}
+
+impl ClientContext for ClientEvents {
+    fn log(&self, level: RDKafkaLogLevel, facility: &str, message: &str) {
+        match level {
+            RDKafkaLogLevel::Emerg | RDKafkaLogLevel::Alert | RDKafkaLogLevel::Critical => {
+                tracing::error!(kafka.facility = facility, "{message}");
+            }
+            _ => tracing::debug!(kafka.facility = facility, "{message}"),
+        }
+    }
+
+    fn error(&self, error: KafkaError, reason: &str) {
+        match error.rdkafka_error_code() {
+            Some(RDKafkaErrorCode::AllBrokersDown | RDKafkaErrorCode::Authentication | RDKafkaErrorCode::SSL) => {
+                if !self.unreachable.swap(true, Ordering::Relaxed) {
+                    tracing::warn!(error = reason, "kafka is unreachable; trying again until it answers");
+                }
+            }
+            // One broker of several, or a name that does not resolve yet: all-brokers-down follows if it matters.
+            Some(
+                RDKafkaErrorCode::BrokerTransportFailure
+                | RDKafkaErrorCode::Resolve
+                | RDKafkaErrorCode::OperationTimedOut,
+            ) => {
+                tracing::debug!(%error, reason, "kafka connection trouble");
+            }
+            _ => tracing::warn!(%error, reason, "kafka client error"),
+        }
+    }
+}

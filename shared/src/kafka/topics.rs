@@ -1,0 +1,79 @@
+use std::time::Duration;
+
+use rdkafka::admin::{AdminClient, AdminOptions, NewTopic, TopicReplication};
+use rdkafka::error::{KafkaError, RDKafkaErrorCode};
+
+use super::{ClientEvents, Kafka};
+use crate::backoff::Backoff;
+
+const REQUEST_TIMEOUT: Duration = Duration::from_secs(10);
+
+/// Waits until these topics exist, and creates the missing ones where that is wanted. Takes as long as the brokers take to
+/// answer; trouble is said once, in one line, and waited out. Cancel it by dropping.
+///
+/// # Errors
+/// The client cannot be made, which validated settings rule out.
+pub async fn ensure_topics(kafka: &Kafka, client_id: &str, topics: &[&str]) -> Result<(), KafkaError> {
+    let mut backoff = Backoff::new(Duration::from_millis(250), Duration::from_secs(5));
+    let events = ClientEvents::default();
+    let admin: AdminClient<ClientEvents> = kafka.client_config(client_id).create_with_context(events.clone())?;
+    let admin = std::sync::Arc::new(admin);
+    let mut said = String::new();
+    loop {
+        let lister = admin.clone();
+        let listed = tokio::task::spawn_blocking(move || existing(&lister)).await;
+        let trouble = match listed.unwrap_or(Err(KafkaError::Canceled)) {
+            Ok(existing) => {
+                events.reached();
+                let missing: Vec<&str> =
+                    topics.iter().copied().filter(|topic| !existing.iter().any(|name| name == topic)).collect();
+                if missing.is_empty() {
+                    return Ok(());
+                }
+                create(kafka, &admin, &missing).await
+            }
+            // That no broker answers has been said by the client's events.
+            Err(error) => {
+                tracing::debug!(%error, "topics cannot be listed yet");
+                None
+            }
+        };
+        if let Some(trouble) = trouble
+            && trouble != said
+        {
+            tracing::warn!("{trouble}");
+            said = trouble;
+        }
+        tokio::time::sleep(backoff.wait()).await;
+    }
+}
+
+fn existing(admin: &AdminClient<ClientEvents>) -> Result<Vec<String>, KafkaError> {
+    // To ask for a topic by name would let brokers create it with their own defaults.
+    let metadata = admin.inner().fetch_metadata(None, REQUEST_TIMEOUT)?;
+    Ok(metadata.topics().iter().map(|topic| topic.name().to_owned()).collect())
+}
+
+/// Creates topics; what stands in the way is returned in words.
+async fn create(kafka: &Kafka, admin: &AdminClient<ClientEvents>, missing: &[&str]) -> Option<String> {
+    let by_hand = format!(
+        "create by hand: {} with {} partitions",
+        missing.iter().map(|topic| format!("`{topic}`")).collect::<Vec<_>>().join(" and "),
+        kafka.partitions,
+    );
+    if !kafka.create_topics {
+        return Some(format!("waiting for topics that do not exist ({by_hand})"));
+    }
+    let topics: Vec<NewTopic<'_>> = missing
+        .iter()
+        .map(|topic| NewTopic::new(topic, kafka.partitions, TopicReplication::Fixed(kafka.replication_factor)))
+        .collect();
+    let options = AdminOptions::new().operation_timeout(Some(REQUEST_TIMEOUT)).request_timeout(Some(REQUEST_TIMEOUT));
+    let refusals = match admin.create_topics(&topics, &options).await {
+        Ok(results) => results.into_iter().filter_map(Result::err).collect(),
+        Err(error) => vec![(missing.join(", "), error.rdkafka_error_code().unwrap_or(RDKafkaErrorCode::Unknown))],
+    };
+    // Another process may have been faster.
+    let (topic, code) = refusals.into_iter().find(|(_, code)| *code != RDKafkaErrorCode::TopicAlreadyExists)?;
+    Some(format!("topic `{topic}` cannot be created: {code} ({by_hand})"))
+}

@@ -1,0 +1,10 @@
+//! What the producer and the consumer both need: the message that they meet at, and the habits that they share.
+
+pub mod message;
+
+pub mod config;
+pub mod kafka;
+
+pub mod backoff;
+pub mod lifecycle;
+pub mod telemetry;
