@@ -1,1 +1,17 @@
-//! placeholder
+//! The producer: times DNS and HTTP checks on a fixed schedule and publishes the results to Kafka.
+//!
+//! Modules in the order in which a check meets them.
+
+pub mod settings;
+pub mod targets;
+
+pub mod schedule;
+
+pub mod dispatch;
+pub mod probe;
+
+pub mod judge;
+pub mod result;
+
+pub mod once;
+pub mod publish;

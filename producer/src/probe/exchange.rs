@@ -1,0 +1,265 @@
+//! The hops of one check: resolve, guard, connect, ask, read; once more for each redirect.
+
+use std::io;
+use std::net::{IpAddr, SocketAddr};
+use std::sync::Arc;
+
+use hyper::ext::ReasonPhrase;
+use reqwest::header::{AUTHORIZATION, COOKIE, HeaderMap, LOCATION, PROXY_AUTHORIZATION};
+use reqwest::{Method, Request, Response, StatusCode};
+use shared::message::{FailureClass, Phase};
+use tokio::time::Instant;
+use url::{Host, Url};
+
+use super::resolver::Resolved;
+use super::trace::Trace;
+use super::{Broken, Check, Probe, micros};
+use crate::targets::Target;
+
+/// What is asked on the next hop.
+struct Ask {
+    url: Url,
+    method: Method,
+    headers: HeaderMap,
+    body: Option<String>,
+}
+
+impl Probe {
+    /// Goes from hop to hop until an answer is no redirect, and reads its body.
+    pub(super) async fn follow(&self, target: &Target, check: &mut Check) -> Result<(), Broken> {
+        let mut ask = Ask {
+            url: target.url.clone(),
+            method: target.method.clone(),
+            headers: target.headers.clone(),
+            body: target.body.clone(),
+        };
+        loop {
+            let response = self.hop(&ask, check).await?;
+            match redirect(&response).filter(|_| target.follow_redirects) {
+                None => return self.read(response, check).await,
+                Some(location) => {
+                    if check.http.redirects == self.max_redirects {
+                        let detail = format!("more than {} redirects", self.max_redirects);
+                        return Err(Broken::theirs(FailureClass::Redirect, Phase::FirstByte, detail));
+                    }
+                    ask = ask.redirected(response.status(), &location)?;
+                    check.http.redirects += 1;
+                }
+            }
+        }
+    }
+
+    /// One request, up to the response head.
+    async fn hop(&self, ask: &Ask, check: &mut Check) -> Result<Response, Broken> {
+        let first = check.http_began.is_none();
+        // A deadline that strikes in a later hop's lookup strikes in that lookup.
+        check.trace = Arc::new(Trace::default());
+        let address = self.locate(&ask.url, check, first).await?;
+        let began = Instant::now();
+        match first {
+            true => check.http_began = Some(began),
+            false => check.last_hop_began = Some(began),
+        }
+        let trace = Arc::new(Trace::new(address));
+        check.trace = trace.clone();
+        let request = ask.request();
+        let response =
+            trace.follow(self.client.execute(request)).await.map_err(|error| broken(&trace, &error, address))?;
+        trace.head_came();
+        check.http.status_code = Some(response.status().as_u16());
+        check.http.reason = reason(&response);
+        check.http.version = Some(format!("{:?}", response.version()));
+        Ok(response)
+    }
+
+    /// Where a URL's host is, once the guard has seen it.
+    async fn locate(&self, url: &Url, check: &mut Check, first: bool) -> Result<SocketAddr, Broken> {
+        let ip = match url.host() {
+            Some(Host::Ipv4(v4)) => IpAddr::V4(v4),
+            Some(Host::Ipv6(v6)) => IpAddr::V6(v6),
+            Some(Host::Domain(name)) => self.look_up(name, check, first).await?,
+            None => {
+                return Err(Broken::theirs(
+                    FailureClass::Redirect,
+                    Phase::FirstByte,
+                    "redirected to a URL without a host",
+                ));
+            }
+        };
+        if first {
+            check.dns.ip = Some(ip.to_string());
+        }
+        self.guard.check(ip).map_err(|refusal| Broken::theirs(FailureClass::Blocked, Phase::Connect, refusal))?;
+        Ok(SocketAddr::new(ip, url.port_or_known_default().unwrap_or(80)))
+    }
+
+    async fn look_up(&self, name: &str, check: &mut Check, first: bool) -> Result<IpAddr, Broken> {
+        let began = Instant::now();
+        if first {
+            check.dns.start = Some(check.clock.unix_seconds(began));
+        }
+        let pending = LookupTimer { began, elapsed: first.then_some(&mut check.dns.elapsed) };
+        let resolved = self.resolver.resolve(name).await;
+        drop(pending);
+        let broken = match resolved {
+            Resolved::Address(ip) => return Ok(ip),
+            Resolved::Failed(detail) => Broken::theirs(FailureClass::Dns, Phase::Dns, detail),
+            Resolved::Unreachable(detail) => Broken::ours(FailureClass::Resolver, Phase::Dns, detail),
+            Resolved::NoResources(error) => Broken::ours(FailureClass::Resources, Phase::Dns, error),
+        };
+        if first {
+            let (Broken::Theirs(failure) | Broken::Ours(failure)) = &broken;
+            check.dns.error = Some(failure.detail.clone());
+        }
+        Err(broken)
+    }
+
+    /// Reads the body up to its bound.
+    async fn read(&self, mut response: Response, check: &mut Check) -> Result<(), Broken> {
+        check.http.body_bytes = Some(0);
+        loop {
+            match response.chunk().await {
+                Ok(Some(chunk)) => {
+                    let room = self.max_body_bytes - check.body.len();
+                    check.body.extend_from_slice(&chunk[..chunk.len().min(room)]);
+                    check.http.body_bytes = Some(check.body.len() as u64);
+                    if chunk.len() > room {
+                        check.body_cut = true;
+                        break;
+                    }
+                }
+                Ok(None) => break,
+                Err(error) => {
+                    let so_far = check.body.len();
+                    let detail = format!("body broke off after {so_far} bytes: {}", root_cause(&error));
+                    return Err(Broken::theirs(FailureClass::PartialResponse, Phase::Transfer, detail));
+                }
+            }
+        }
+        check.trace.body_ended();
+        Ok(())
+    }
+}
+
+/// Writes the time of a lookup when it ends, be it by the check's deadline.
+struct LookupTimer<'a> {
+    began: Instant,
+    elapsed: Option<&'a mut Option<u64>>,
+}
+
+impl Drop for LookupTimer<'_> {
+    fn drop(&mut self) {
+        if let Some(elapsed) = &mut self.elapsed {
+            **elapsed = Some(micros(self.began.elapsed()));
+        }
+    }
+}
+
+impl Ask {
+    fn request(&self) -> Request {
+        let mut request = Request::new(self.method.clone(), self.url.clone());
+        *request.headers_mut() = self.headers.clone();
+        *request.body_mut() = self.body.clone().map(Into::into);
+        request
+    }
+
+    /// The request that a redirect asks for (RFC 9110, section 15.4).
+    fn redirected(self, status: StatusCode, location: &str) -> Result<Self, Broken> {
+        let refuse = |why: &str| {
+            let location: String = location.chars().take(200).collect();
+            Broken::theirs(FailureClass::Redirect, Phase::FirstByte, format!("redirected to {location:?}, {why}"))
+        };
+        let mut url = self.url.join(location).map_err(|_| refuse("which is no URL"))?;
+        if !matches!(url.scheme(), "http" | "https") {
+            return Err(refuse("which is neither http nor https"));
+        }
+        url.set_fragment(None);
+        let mut next = Self { url, ..self };
+        let to_get = status == StatusCode::SEE_OTHER && next.method != Method::HEAD
+            || matches!(status, StatusCode::MOVED_PERMANENTLY | StatusCode::FOUND) && next.method == Method::POST;
+        if to_get {
+            next.method = Method::GET;
+            next.body = None;
+        }
+        if next.url.origin() != self.url.origin() {
+            for secret in [AUTHORIZATION, COOKIE, PROXY_AUTHORIZATION] {
+                next.headers.remove(secret);
+            }
+        }
+        Ok(next)
+    }
+}
+
+/// Where a response redirects to, if it does.
+fn redirect(response: &Response) -> Option<String> {
+    if !matches!(response.status().as_u16(), 301 | 302 | 303 | 307 | 308) {
+        return None;
+    }
+    let location = response.headers().get(LOCATION)?;
+    Some(String::from_utf8_lossy(location.as_bytes()).into_owned())
+}
+
+/// The reason phrase as the server sent it; hyper keeps it apart only when it is not the usual one.
+fn reason(response: &Response) -> Option<String> {
+    match response.extensions().get::<ReasonPhrase>() {
+        Some(phrase) => Some(String::from_utf8_lossy(phrase.as_bytes()).into_owned()),
+        None => response.status().canonical_reason().map(ToOwned::to_owned),
+    }
+}
+
+/// What stopped a request before its response head was complete. The phase is where we stand, not what the error says.
+fn broken(trace: &Trace, error: &reqwest::Error, address: SocketAddr) -> Broken {
+    let phase = trace.phase();
+    if let Some(error) = io_error(error)
+        && phase == Phase::Connect
+        && is_ours(error)
+    {
+        return Broken::ours(FailureClass::Resources, phase, error);
+    }
+    let cause = root_cause(error);
+    match phase {
+        Phase::Tls => {
+            let detail = trace.certificate_fault().unwrap_or_else(|| format!("TLS handshake failed: {cause}"));
+            Broken::theirs(FailureClass::Tls, phase, detail)
+        }
+        Phase::FirstByte => Broken::theirs(FailureClass::Protocol, phase, format!("no complete response: {cause}")),
+        _ => Broken::theirs(FailureClass::Connect, phase, format!("no connection to {address}: {cause}")),
+    }
+}
+
+/// The innermost reason. The outer ones repeat the URL, which may hold secrets.
+fn root_cause(error: &reqwest::Error) -> String {
+    let mut cause: &dyn std::error::Error = error;
+    while let Some(source) = cause.source() {
+        cause = source;
+    }
+    cause.to_string()
+}
+
+fn io_error(error: &reqwest::Error) -> Option<&io::Error> {
+    let mut cause: Option<&dyn std::error::Error> = Some(error);
+    while let Some(error) = cause {
+        if let Some(error) = error.downcast_ref::<io::Error>() {
+            return Some(error);
+        }
+        cause = error.source();
+    }
+    None
+}
+
+/// Whether an error means that this machine could not even try: no descriptors, ports, buffers, permission or route.
+pub(super) fn is_ours(error: &io::Error) -> bool {
+    const EPERM: i32 = 1;
+    const ENOMEM: i32 = 12;
+    const EACCES: i32 = 13;
+    const ENFILE: i32 = 23;
+    const EMFILE: i32 = 24;
+    const EADDRNOTAVAIL: i32 = 99;
+    const ENETDOWN: i32 = 100;
+    const ENETUNREACH: i32 = 101;
+    const ENOBUFS: i32 = 105;
+    matches!(
+        error.raw_os_error(),
+        Some(EPERM | ENOMEM | EACCES | ENFILE | EMFILE | EADDRNOTAVAIL | ENETDOWN | ENETUNREACH | ENOBUFS)
+    )
+}

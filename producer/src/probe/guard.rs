@@ -1,0 +1,121 @@
+//! The address guard: whether an address may be connected to. It sees every address after resolution, on every hop.
+
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
+
+/// What is allowed.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Guard {
+    pub(super) allow_private: bool,
+}
+
+impl Guard {
+    /// Refuses an address, in words.
+    pub(super) fn check(self, address: IpAddr) -> Result<(), String> {
+        if self.allow_private || is_public(address) {
+            return Ok(());
+        }
+        Err(format!("{address} is not a public address, and probe.allow_private is false"))
+    }
+}
+
+/// Whether the IANA registries of special-purpose addresses call the address globally reachable.
+fn is_public(address: IpAddr) -> bool {
+    match address {
+        IpAddr::V4(v4) => is_public_v4(v4),
+        IpAddr::V6(v6) => is_public_v6(v6),
+    }
+}
+
+fn is_public_v4(address: Ipv4Addr) -> bool {
+    let [a, b, c, _] = address.octets();
+    !(a == 0
+        || address.is_private()
+        || address.is_loopback()
+        || address.is_link_local()
+        || address.is_documentation()
+        || address.is_multicast()
+        || (a == 100 && b & 0xc0 == 64)
+        || (a == 192 && b == 0 && c == 0)
+        || (a == 192 && b == 88 && c == 99)
+        || (a == 198 && b & 0xfe == 18)
+        || a >= 240)
+}
+
+fn is_public_v6(address: Ipv6Addr) -> bool {
+    // Addresses that carry an IPv4 address reach what that one reaches.
+    if let Some(v4) = embedded_v4(address) {
+        return is_public_v4(v4);
+    }
+    let segments = address.segments();
+    // Only 2000::/3 is handed out as global unicast; some of it is set aside.
+    segments[0] & 0xe000 == 0x2000
+        && !(segments[0] == 0x2001 && segments[1] < 0x200)
+        && !(segments[0] == 0x2001 && segments[1] == 0xdb8)
+        && !(segments[0] == 0x3fff && segments[1] < 0x1000)
+}
+
+/// The IPv4 address inside a mapped, compatible, NAT64 or 6to4 address.
+fn embedded_v4(address: Ipv6Addr) -> Option<Ipv4Addr> {
+    let segments = address.segments();
+    let at = |index: usize| {
+        let [[a, b], [c, d]] = [segments[index].to_be_bytes(), segments[index + 1].to_be_bytes()];
+        Ipv4Addr::new(a, b, c, d)
+    };
+    match segments {
+        [0, 0, 0, 0, 0, 0xffff | 0, ..] => Some(at(6)),
+        [0x64, 0xff9b, 0, 0, 0, 0, ..] => Some(at(6)),
+        [0x2002, ..] => Some(at(1)),
+        _ => None,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn only_public_addresses_pass() {
+        let public =
+            ["93.184.216.34", "1.1.1.1", "2606:4700::1111", "::ffff:8.8.8.8", "64:ff9b::8.8.8.8", "2002:808:808::1"];
+        let special = [
+            "0.0.0.0",
+            "10.1.2.3",
+            "100.64.0.1",
+            "127.0.0.1",
+            "169.254.169.254",
+            "172.16.0.1",
+            "192.0.0.1",
+            "192.0.2.1",
+            "192.168.1.1",
+            "198.18.0.1",
+            "203.0.113.9",
+            "224.0.0.1",
+            "255.255.255.255",
+            "::",
+            "::1",
+            "::127.0.0.1",
+            "::ffff:127.0.0.1",
+            "::ffff:169.254.169.254",
+            "64:ff9b::10.0.0.1",
+            "64:ff9b:1::1",
+            "2001::1",
+            "2001:db8::1",
+            "2002:7f00:1::1",
+            "fc00::1",
+            "fd12::1",
+            "fe80::1",
+            "fec0::1",
+            "ff02::1",
+            "3fff::1",
+            "5f00::1",
+            "100::1",
+        ];
+        for address in public {
+            assert!(is_public(address.parse().unwrap()), "{address}");
+        }
+        for address in special {
+            assert!(!is_public(address.parse().unwrap()), "{address}");
+            Guard { allow_private: true }.check(address.parse().unwrap()).unwrap();
+        }
+    }
+}

@@ -1,0 +1,229 @@
+//! DNS, uncached: name servers asked one after the other, so that who answered what is known.
+//!
+//! A name server that answers, even with an error, says something about the name. One that is silent may be dead; then a question
+//! that every name server answers, for the root zone, tells whether the silence is about the name or about us.
+
+use std::net::{IpAddr, SocketAddr};
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::Duration;
+
+use hickory_resolver::config::{ConnectionConfig, NameServerConfig, ResolverConfig, ResolverOpts};
+use hickory_resolver::lookup::Lookup;
+use hickory_resolver::net::runtime::TokioRuntimeProvider;
+use hickory_resolver::net::{DnsError, NetError};
+use hickory_resolver::proto::op::ResponseCode;
+use hickory_resolver::proto::rr::{Name, RData, RecordType};
+use hickory_resolver::{TokioResolver, system_conf};
+use shared::config::Fault;
+use tokio::time::Instant;
+
+use super::micros;
+use crate::settings::{Dns, Family};
+
+/// How long an answer proves that a name server is alive.
+const ALIVE_FOR: Duration = Duration::from_secs(10);
+
+/// What became of a lookup.
+#[derive(Debug)]
+pub(super) enum Resolved {
+    /// The first address of the preferred family.
+    Address(IpAddr),
+    /// The name has no address, or its own name servers fail.
+    Failed(String),
+    /// No name server answers anything.
+    Unreachable(String),
+    /// This machine has no descriptor or the like for a question.
+    NoResources(std::io::Error),
+}
+
+#[derive(Debug)]
+pub(super) struct Resolver {
+    servers: Vec<Server>,
+    families: &'static [RecordType],
+    search: bool,
+    began: Instant,
+}
+
+#[derive(Debug)]
+struct Server {
+    address: String,
+    resolver: TokioResolver,
+    /// When it last answered anything, in microseconds since the resolver began; 0 for never.
+    answered: AtomicU64,
+}
+
+/// What one name server said to one question.
+enum Answer {
+    Address(IpAddr),
+    /// The name exists, without an address of this family.
+    NoData,
+    NoSuchName,
+    Refusal(ResponseCode),
+    Silence(String),
+    NoResources(std::io::Error),
+}
+
+impl Resolver {
+    pub(super) fn new(settings: &Dns) -> Result<Self, Fault> {
+        let (system, options) = system_conf::read_system_conf().unwrap_or_default();
+        let name_servers: Vec<NameServerConfig> = if settings.servers.is_empty() {
+            system.name_servers().to_vec()
+        } else {
+            settings
+                .servers
+                .iter()
+                .enumerate()
+                .map(|(index, text)| parse_server(index, text))
+                .collect::<Result<_, _>>()?
+        };
+        if name_servers.is_empty() {
+            return Err(Fault::new("dns.servers", "is empty, and /etc/resolv.conf names no server"));
+        }
+        let options = adapt(options, settings.timeout);
+        let server = |name_server: NameServerConfig| {
+            let port = name_server.connections.first().map_or(53, |connection| connection.port);
+            let address = SocketAddr::new(name_server.ip, port).to_string();
+            let config =
+                ResolverConfig::from_parts(system.domain().cloned(), system.search().to_vec(), vec![name_server]);
+            let resolver = TokioResolver::builder_with_config(config, TokioRuntimeProvider::default())
+                .with_options(options.clone())
+                .build()
+                .map_err(|error| Fault::new("dns", format!("the resolver cannot be set up: {error}")))?;
+            Ok(Server { address, resolver, answered: AtomicU64::new(0) })
+        };
+        Ok(Self {
+            servers: name_servers.into_iter().map(server).collect::<Result<_, _>>()?,
+            families: match settings.prefer {
+                Family::Ipv4 => &[RecordType::A, RecordType::AAAA],
+                Family::Ipv6 => &[RecordType::AAAA, RecordType::A],
+                Family::Ipv4Only => &[RecordType::A],
+                Family::Ipv6Only => &[RecordType::AAAA],
+            },
+            search: settings.search,
+            began: Instant::now(),
+        })
+    }
+
+    /// Resolves a host name.
+    pub(super) async fn resolve(&self, host: &str) -> Resolved {
+        let Ok(mut name) = Name::from_utf8(host) else {
+            return Resolved::Failed(format!("{host} is no domain name"));
+        };
+        // Without the root at its end a name is also tried with the search domains.
+        name.set_fqdn(!self.search && host.trim_end_matches('.').contains('.') || host.ends_with('.'));
+        for family in self.families {
+            match self.ask(&name, *family).await {
+                Answer::Address(address) => return Resolved::Address(address),
+                Answer::NoData => {}
+                Answer::NoSuchName => return Resolved::Failed(format!("{host} does not exist (NXDOMAIN)")),
+                Answer::Refusal(code) => return Resolved::Failed(format!("name servers answer {code} for {host}")),
+                Answer::NoResources(error) => return Resolved::NoResources(error),
+                Answer::Silence(servers) if self.is_anyone_alive().await => {
+                    return Resolved::Failed(format!(
+                        "no answer for {host} from {servers}, which answer other questions"
+                    ));
+                }
+                Answer::Silence(servers) => return Resolved::Unreachable(format!("no answer from {servers}")),
+            }
+        }
+        Resolved::Failed(format!("{host} has no address of the wanted family"))
+    }
+
+    /// Asks the name servers in order until one gives an answer that the others would give, too.
+    async fn ask(&self, name: &Name, family: RecordType) -> Answer {
+        let mut refusal = None;
+        for server in &self.servers {
+            match server.ask(name, family).await {
+                Answer::Silence(_) => continue,
+                Answer::Refusal(code) => refusal = Some(code),
+                answer => {
+                    self.note_answer(server);
+                    return answer;
+                }
+            }
+            self.note_answer(server);
+        }
+        match refusal {
+            Some(code) => Answer::Refusal(code),
+            None => {
+                let addresses: Vec<&str> = self.servers.iter().map(|server| server.address.as_str()).collect();
+                Answer::Silence(addresses.join(", "))
+            }
+        }
+    }
+
+    fn note_answer(&self, server: &Server) {
+        server.answered.store(micros(self.began.elapsed()).max(1), Ordering::Relaxed);
+    }
+
+    /// Whether any name server answers anything: lately, or when asked now.
+    async fn is_anyone_alive(&self) -> bool {
+        let now = micros(self.began.elapsed());
+        let lately = |server: &Server| {
+            let answered = server.answered.load(Ordering::Relaxed);
+            answered > 0 && now.saturating_sub(answered) < micros(ALIVE_FOR)
+        };
+        if self.servers.iter().any(lately) {
+            return true;
+        }
+        for server in &self.servers {
+            if !matches!(server.ask(&Name::root(), RecordType::NS).await, Answer::Silence(_) | Answer::NoResources(_)) {
+                self.note_answer(server);
+                return true;
+            }
+        }
+        false
+    }
+}
+
+impl Server {
+    async fn ask(&self, name: &Name, family: RecordType) -> Answer {
+        match self.resolver.lookup(name.clone(), family).await {
+            Ok(lookup) => first_address(&lookup).map_or(Answer::NoData, Answer::Address),
+            Err(NetError::Dns(DnsError::NoRecordsFound(none))) => match none.response_code {
+                ResponseCode::NXDomain => Answer::NoSuchName,
+                ResponseCode::NoError => Answer::NoData,
+                code => Answer::Refusal(code),
+            },
+            Err(NetError::Dns(DnsError::ResponseCode(code))) => Answer::Refusal(code),
+            Err(NetError::Io(error)) if super::exchange::is_ours(&error) => {
+                Answer::NoResources(std::io::Error::new(error.kind(), error.to_string()))
+            }
+            Err(error) => Answer::Silence(error.to_string()),
+        }
+    }
+}
+
+fn first_address(lookup: &Lookup) -> Option<IpAddr> {
+    lookup.answers().iter().find_map(|record| match &record.data {
+        RData::A(a) => Some(IpAddr::V4(a.0)),
+        RData::AAAA(aaaa) => Some(IpAddr::V6(aaaa.0)),
+        _ => None,
+    })
+}
+
+/// The system's options without what hides things: caches, retries, races.
+fn adapt(mut options: ResolverOpts, timeout: Duration) -> ResolverOpts {
+    options.cache_size = 0;
+    options.attempts = 0;
+    options.num_concurrent_reqs = 1;
+    options.timeout = timeout;
+    options
+}
+
+fn parse_server(index: usize, text: &str) -> Result<NameServerConfig, Fault> {
+    let address = match (text.parse::<SocketAddr>(), text.parse::<IpAddr>()) {
+        (Ok(address), _) => address,
+        (_, Ok(ip)) => SocketAddr::new(ip, 53),
+        _ => {
+            let expected = format!("expected an address such as 1.1.1.1 or [::1]:5353, found {text:?}");
+            return Err(Fault::new(format!("dns.servers[{index}]"), expected));
+        }
+    };
+    let on_port = |mut connection: ConnectionConfig| {
+        connection.port = address.port();
+        connection
+    };
+    let connections = vec![on_port(ConnectionConfig::udp()), on_port(ConnectionConfig::tcp())];
+    Ok(NameServerConfig::new(address.ip(), true, connections))
+}

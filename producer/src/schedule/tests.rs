@@ -1,0 +1,113 @@
+use proptest::prelude::*;
+
+use super::*;
+
+const T0: i64 = 1_795_237_200_000;
+
+fn rhythm(interval_millis: u64) -> Rhythm {
+    Rhythm::new("example", Duration::from_millis(interval_millis))
+}
+
+fn drain(schedule: &mut Schedule, now: i64) -> Vec<(i64, Action)> {
+    std::iter::from_fn(|| schedule.pop(now)).map(|due| (due.slot.as_millis(), due.action)).collect()
+}
+
+proptest! {
+    #[test]
+    fn slots_are_absolute(now in 0..4_000_000_000_000_i64, interval in 1_000..604_800_000_u64, name in ".{1,20}") {
+        let rhythm = Rhythm::new(&name, Duration::from_millis(interval));
+        let interval = i64::try_from(interval).unwrap();
+        let slot = rhythm.latest(now);
+        prop_assert!(slot <= now && now < slot + interval);
+        // Whoever asks, whenever: the same slot until the next one comes.
+        prop_assert_eq!(rhythm.latest(slot), slot);
+        prop_assert_eq!(rhythm.latest(slot + interval - 1), slot);
+        prop_assert_eq!(rhythm.latest(slot + interval), slot + interval);
+        let between: Vec<i64> = rhythm.between(slot, slot + 2 * interval).collect();
+        prop_assert_eq!(between, vec![slot, slot + interval, slot + 2 * interval]);
+    }
+}
+
+/// The phase is a contract: every version and replica must agree on it.
+#[test]
+fn phases_do_not_change() {
+    let table = [("example", 60_000), ("a", 1_000), ("ü", 300_000)];
+    let phases: Vec<i64> =
+        table.iter().map(|(name, interval)| Rhythm::new(name, Duration::from_millis(*interval)).phase).collect();
+    assert_eq!(phases, [58_990, 575, 246_601]);
+}
+
+#[test]
+fn targets_are_spread_over_the_interval() {
+    let mut seconds = [0_u32; 60];
+    for n in 0..6_000 {
+        let phase = Rhythm::new(&format!("target-{n}"), Duration::from_secs(60)).phase;
+        seconds[usize::try_from(phase / 1000).unwrap()] += 1;
+    }
+    assert!(seconds.iter().all(|count| (50..=160).contains(count)), "{seconds:?}");
+}
+
+#[test]
+fn begins_with_the_latest_slot_and_goes_on_without_gaps() {
+    let rhythm = rhythm(10_000);
+    let mut schedule = Schedule::new(vec![rhythm], T0);
+    let first = rhythm.latest(T0);
+    assert_eq!(drain(&mut schedule, T0), [(first, Action::CatchUp)]);
+    for n in 1..5 {
+        let slot = first + n * 10_000;
+        assert_eq!(schedule.next_at(), Some(slot));
+        assert_eq!(drain(&mut schedule, slot - 1), []);
+        assert_eq!(drain(&mut schedule, slot + 3), [(slot, Action::Check)]);
+    }
+}
+
+#[test]
+fn slots_that_were_slept_through_are_missed_but_for_the_last() {
+    let rhythm = rhythm(10_000);
+    let mut schedule = Schedule::new(vec![rhythm], T0);
+    let first = rhythm.latest(T0);
+    drain(&mut schedule, T0);
+    let slept = drain(&mut schedule, first + 35_000);
+    let expected = [Action::Missed, Action::Missed, Action::Check];
+    assert_eq!(slept, expected.iter().zip(1..).map(|(action, n)| (first + n * 10_000, *action)).collect::<Vec<_>>());
+}
+
+#[test]
+fn a_long_sleep_is_filled_for_an_hour_only() {
+    let rhythm = rhythm(60_000);
+    let mut schedule = Schedule::new(vec![rhythm], T0);
+    drain(&mut schedule, T0);
+    let woke = T0 + 48 * 3_600_000;
+    let slots = drain(&mut schedule, woke);
+    assert_eq!(slots.first().map(|(slot, _)| *slot), Some(rhythm.latest(woke - CATCH_UP_MILLIS)));
+    assert_eq!(slots.len(), 61);
+    assert_eq!(slots.last(), Some(&(rhythm.latest(woke), Action::Check)));
+}
+
+#[test]
+fn a_clock_set_back_does_not_silence_the_schedule() {
+    let rhythm = rhythm(10_000);
+    let mut schedule = Schedule::new(vec![rhythm], T0);
+    drain(&mut schedule, T0);
+    let back = T0 - 3_600_000;
+    schedule.resume_after(back);
+    assert_eq!(schedule.next_at(), Some(rhythm.latest(back) + 10_000));
+}
+
+#[test]
+fn a_catch_up_slot_may_wait_until_its_next_slot_comes() {
+    let rhythm = rhythm(10_000);
+    let mut schedule = Schedule::new(vec![rhythm], T0);
+    let due = schedule.pop(T0).unwrap();
+    schedule.postpone(due, T0 + 100);
+    assert_eq!(schedule.next_at(), Some(T0 + 100));
+    let again = schedule.pop(T0 + 100).unwrap();
+    assert_eq!(again, due);
+    let next = rhythm.latest(T0) + 10_000;
+    schedule.postpone(again, next + 5);
+    assert_eq!(
+        drain(&mut schedule, next + 5),
+        [(next, Action::Check), (rhythm.latest(T0), Action::Missed)],
+        "too late now, and no second row of slots has begun"
+    );
+}

@@ -1,0 +1,197 @@
+//! The producer's settings: `config/producer.toml` shows every key at its default.
+
+use std::time::Duration;
+
+use serde::{Deserialize, Serialize};
+use shared::config::{Fault, Settings as Checked, duration};
+use shared::kafka::Kafka;
+use shared::lifecycle::Stop;
+use shared::telemetry::Log;
+
+/// All sections.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct Settings {
+    /// The single target, when there is no targets file.
+    pub site: Site,
+    /// When checks run.
+    pub schedule: Schedule,
+    /// How names are resolved.
+    pub dns: Dns,
+    /// How sites are asked.
+    pub probe: Probe,
+    /// Where the results go.
+    pub kafka: Kafka,
+    /// How the results go there.
+    pub publish: Publish,
+    /// How the process ends.
+    pub stop: Stop,
+    /// What it says.
+    pub log: Log,
+}
+
+/// The `[site]` section.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct Site {
+    /// The URL to check.
+    pub url: String,
+    /// The target's name; empty for the URL's host.
+    pub name: String,
+    /// A pattern that the body must match; empty for none.
+    pub regex: String,
+    /// The deadline of a check.
+    #[serde(with = "duration")]
+    pub timeout: Duration,
+    /// The time between two checks.
+    #[serde(with = "duration")]
+    pub interval: Duration,
+}
+
+/// The `[schedule]` section.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct Schedule {
+    /// The file that lists the targets; empty for the single target of `[site]`.
+    pub targets_file: String,
+    /// Where this producer runs, as it stands in every result.
+    pub location: String,
+    /// How many checks may run at the same time.
+    pub max_concurrent: usize,
+}
+
+/// The `[dns]` section.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct Dns {
+    /// Name servers as `address` or `address:port`; none for those of `/etc/resolv.conf`.
+    pub servers: Vec<String>,
+    /// Which family of addresses to use.
+    pub prefer: Family,
+    /// How long to wait for one name server's answer.
+    #[serde(with = "duration")]
+    pub timeout: Duration,
+    /// Whether names with a dot are also tried with the search domains of `/etc/resolv.conf`.
+    pub search: bool,
+}
+
+/// Which family of addresses to use.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Family {
+    /// IPv4 where there is one, else IPv6.
+    Ipv4,
+    /// IPv6 where there is one, else IPv4.
+    Ipv6,
+    /// IPv4 only.
+    Ipv4Only,
+    /// IPv6 only.
+    Ipv6Only,
+}
+
+/// The `[probe]` section.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct Probe {
+    /// What we call ourselves; a target's own header wins.
+    pub user_agent: String,
+    /// How much of a body is read, decompressed, in bytes.
+    pub max_body_bytes: usize,
+    /// How many redirects are followed.
+    pub max_redirects: u32,
+    /// Whether private, loopback, link-local and other special addresses may be checked.
+    pub allow_private: bool,
+    /// Further CA certificates in PEM, beside the system's; empty for none.
+    pub ca_file: String,
+}
+
+/// The `[publish]` section.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct Publish {
+    /// `none`, `gzip`, `snappy`, `lz4` or `zstd`.
+    pub compression: String,
+    /// How long a result may wait for others to share a request with.
+    #[serde(with = "duration")]
+    pub linger: Duration,
+    /// How many finished results may wait for the brokers in memory.
+    pub max_waiting: usize,
+}
+
+impl Default for Site {
+    fn default() -> Self {
+        Self {
+            url: String::new(),
+            name: String::new(),
+            regex: String::new(),
+            timeout: Duration::from_secs(10),
+            interval: Duration::from_secs(60),
+        }
+    }
+}
+
+impl Default for Schedule {
+    fn default() -> Self {
+        Self { targets_file: String::new(), location: "local".to_owned(), max_concurrent: 1000 }
+    }
+}
+
+impl Default for Dns {
+    fn default() -> Self {
+        Self { servers: Vec::new(), prefer: Family::Ipv4, timeout: Duration::from_secs(2), search: false }
+    }
+}
+
+impl Default for Probe {
+    fn default() -> Self {
+        Self {
+            user_agent: concat!("slotwatch/", env!("CARGO_PKG_VERSION")).to_owned(),
+            max_body_bytes: 1 << 20,
+            max_redirects: 5,
+            allow_private: true,
+            ca_file: String::new(),
+        }
+    }
+}
+
+impl Default for Publish {
+    fn default() -> Self {
+        Self { compression: "lz4".to_owned(), linger: Duration::from_millis(100), max_waiting: 100_000 }
+    }
+}
+
+impl Checked for Settings {
+    // The Kafka section is checked where Kafka is needed: `--once` is not such a place.
+    fn validate(&self) -> Result<(), Fault> {
+        self.stop.validate()?;
+        self.log.validate()?;
+        if self.schedule.location.is_empty() || self.schedule.location.chars().any(char::is_control) {
+            return Err(Fault::new("schedule.location", "expected a name without control characters"));
+        }
+        if self.schedule.location.len() > 200 {
+            return Err(Fault::new("schedule.location", "must not be longer than 200 bytes"));
+        }
+        if self.schedule.max_concurrent == 0 {
+            return Err(Fault::new("schedule.max_concurrent", "must be at least 1"));
+        }
+        if self.dns.timeout.is_zero() {
+            return Err(Fault::new("dns.timeout", "must be longer than 0s"));
+        }
+        if self.probe.user_agent.chars().any(|c| c.is_control() || !c.is_ascii()) {
+            return Err(Fault::new("probe.user_agent", "expected printable ASCII"));
+        }
+        if self.publish.linger > Duration::from_secs(900) {
+            return Err(Fault::new("publish.linger", "must not be longer than 15m"));
+        }
+        if self.publish.max_waiting == 0 {
+            return Err(Fault::new("publish.max_waiting", "must be at least 1"));
+        }
+        match self.publish.compression.as_str() {
+            "none" | "gzip" | "snappy" | "lz4" | "zstd" => Ok(()),
+            other => Err(Fault::new(
+                "publish.compression",
+                format!("expected none, gzip, snappy, lz4 or zstd, found {other:?}"),
+            )),
+        }
+    }
+}
