@@ -51,6 +51,7 @@ pub async fn run(targets: Vec<Arc<Target>>, max_concurrent: usize, checker: Chec
     let rhythms = targets.iter().map(|target| Rhythm::new(&target.name, target.interval)).collect();
     let mut last = now_millis();
     let mut schedule = Schedule::new(rhythms, last);
+    tracing::info!(schedule.started_at_ms = last, targets.count = targets.len(), "scheduling started");
     let room = Arc::new(Semaphore::new(max_concurrent));
     let tasks = TaskTracker::new();
     let mut tally = Tally::default();

@@ -67,7 +67,6 @@ async fn main() -> anyhow::Result<ExitCode> {
 
 async fn watch(plan: Plan, stop: CancellationToken) -> anyhow::Result<ExitCode> {
     let Plan { settings, targets, probe } = plan;
-    tracing::info!(targets.count = targets.len(), location = settings.schedule.location, "producer started");
     let (sender, results) = mpsc::channel(settings.publish.max_waiting);
     let (checks_end, delivery_ends) = (CancellationToken::new(), CancellationToken::new());
     let location = settings.schedule.location.as_str().into();

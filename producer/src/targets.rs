@@ -117,10 +117,8 @@ struct Entry {
     headers: BTreeMap<String, String>,
     #[serde(default)]
     body: Option<String>,
-    #[serde(default, with = "jiff::fmt::serde::unsigned_duration::friendly::compact::optional")]
-    interval: Option<Duration>,
-    #[serde(default, with = "jiff::fmt::serde::unsigned_duration::friendly::compact::optional")]
-    timeout: Option<Duration>,
+    interval: Option<Written>,
+    timeout: Option<Written>,
     #[serde(default)]
     regex: Option<String>,
     #[serde(default = "success")]
@@ -128,6 +126,11 @@ struct Entry {
     #[serde(default = "yes")]
     follow_redirects: bool,
 }
+
+/// A duration as it is written.
+#[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(transparent)]
+struct Written(#[serde(with = "duration")] Duration);
 
 /// A status code as a number, or a text such as `"404"`, `"2xx"` or `"200-299"`.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -209,8 +212,8 @@ fn parse_site(site: &Site) -> Result<Target, Fault> {
         method: get(),
         headers: BTreeMap::new(),
         body: None,
-        interval: Some(site.interval),
-        timeout: Some(site.timeout),
+        interval: Some(Written(site.interval)),
+        timeout: Some(Written(site.timeout)),
         regex: (!site.regex.is_empty()).then(|| site.regex.clone()),
         expected_status: success(),
         follow_redirects: true,
@@ -243,8 +246,8 @@ impl Patterns {
 fn parse(entry: &Entry, defaults: &Defaults, patterns: &mut Patterns) -> Result<Target, Fault> {
     let (url, authorization) = parse_url(&entry.url)?;
     parse_name(&entry.name)?;
-    let interval = entry.interval.unwrap_or(defaults.interval);
-    let timeout = entry.timeout.unwrap_or(defaults.timeout);
+    let interval = entry.interval.map_or(defaults.interval, |written| written.0);
+    let timeout = entry.timeout.map_or(defaults.timeout, |written| written.0);
     parse_times(interval, timeout)?;
     let method = Method::from_bytes(entry.method.as_bytes())
         .ok()
@@ -321,7 +324,7 @@ fn basic_authorization(url: &Url) -> Option<HeaderValue> {
 
 fn parse_times(interval: Duration, timeout: Duration) -> Result<(), Fault> {
     if interval < MIN_INTERVAL || interval > MAX_INTERVAL || !interval.subsec_nanos().is_multiple_of(1_000_000) {
-        return Err(Fault::new("interval", format!("expected whole milliseconds from 1s to 7d, found {interval:?}")));
+        return Err(Fault::new("interval", format!("expected whole milliseconds from 1s to 168h, found {interval:?}")));
     }
     if timeout.is_zero() || timeout > Duration::from_secs(3600) {
         return Err(Fault::new("timeout", format!("expected more than 0s and at most 1h, found {timeout:?}")));

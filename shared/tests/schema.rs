@@ -1,5 +1,7 @@
 //! The published schema is what the types say, and the golden messages of every released version stay readable.
 
+#![expect(clippy::unwrap_used, reason = "a test that cannot go on panics")]
+
 use std::fs;
 use std::path::Path;
 

@@ -1,1 +1,11 @@
-//! placeholder
+//! One world for the end-to-end tests: real services, misbehaving sites, a cuttable network, and our binaries as processes.
+//!
+//! Every [`World`] has a database, topics and a consumer group of its own on services that all tests share.
+
+mod proxy;
+mod topic;
+mod world;
+
+pub use proxy::Proxy;
+pub use topic::{Record, read_topic, send};
+pub use world::{Stored, World, binary, patiently};

@@ -5,6 +5,7 @@ use super::{ConfigError, Environment, Loaded, Settings, load};
 
 /// The options about configuration that both binaries have.
 #[derive(Clone, Debug, clap::Args)]
+#[group(skip)]
 pub struct Cli {
     /// Configuration file (.toml, .yaml, .yml or .json); without one, defaults and the environment apply
     #[arg(long, env = "CONFIG_FILE", value_name = "FILE", global = true)]

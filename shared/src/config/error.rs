@@ -81,15 +81,6 @@ impl fmt::Display for ConfigError {
 
 impl std::error::Error for ConfigError {}
 
-/// The message of an error of the `config` crate without the places that it guesses at.
-pub(super) fn plain(error: ::config::ConfigError) -> String {
-    match error {
-        ::config::ConfigError::At { error, .. } => plain(*error),
-        ::config::ConfigError::Type { unexpected, expected, .. } => format!("expected {expected}, found {unexpected}"),
-        other => one_line(&other.to_string()),
-    }
-}
-
 /// Errors of parsers come with drawings; an operator greps for lines.
 pub(super) fn one_line(text: &str) -> String {
     text.split_whitespace().collect::<Vec<_>>().join(" ")

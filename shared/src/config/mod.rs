@@ -78,12 +78,10 @@ pub fn load<T: Settings>(path: Option<&Path>, environment: &Environment) -> Resu
     origins.extend(variables.origins());
     let sources = Sources { file: file.as_ref(), origins: &origins, variables: Some(&variables) };
 
-    let tree: serde_json::Value = merged.clone().try_deserialize().map_err(ConfigError::internal)?;
+    let tree: serde_json::Value = merged.try_deserialize().map_err(ConfigError::internal)?;
     shape::check(&shape, &tree).map_err(|fault| sources.locate(fault))?;
-    let settings: T = serde_path_to_error::deserialize(merged).map_err(|error| {
-        let key = error.path().to_string();
-        sources.locate(Fault::new(key, error::plain(error.into_inner())))
-    })?;
+    let settings: T = serde_path_to_error::deserialize(tree)
+        .map_err(|error| sources.locate(Fault::new(error.path().to_string(), error.inner())))?;
     settings.validate().map_err(|fault| sources.locate(fault))?;
     Ok(Loaded { settings, file, origins })
 }

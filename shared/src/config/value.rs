@@ -5,7 +5,33 @@ use std::fmt;
 use serde::{Deserialize, Serialize, Serializer};
 
 /// Durations written as `"500ms"`, `"10s"` or `"1h30m"`: for `#[serde(with = "shared::config::duration")]`.
-pub use jiff::fmt::serde::unsigned_duration::friendly::compact::required as duration;
+pub mod duration {
+    use std::time::Duration;
+
+    use jiff::fmt::friendly::{SpanParser, SpanPrinter};
+    use serde::{Deserialize, Deserializer, Serializer, de};
+
+    /// Writes a duration.
+    ///
+    /// # Errors
+    /// The serializer's.
+    pub fn serialize<S: Serializer>(duration: &Duration, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.serialize_str(&SpanPrinter::new().unsigned_duration_to_string(duration))
+    }
+
+    /// Reads a duration.
+    ///
+    /// # Errors
+    /// The text is no duration.
+    pub fn deserialize<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Duration, D::Error> {
+        let text = String::deserialize(deserializer)?;
+        SpanParser::new().parse_unsigned_duration(&text).map_err(|_| {
+            de::Error::custom(format_args!(
+                "expected a duration such as \"500ms\", \"10s\" or \"1h30m\", found {text:?}"
+            ))
+        })
+    }
+}
 
 /// A password or the like: never shown, neither by `Debug` nor when serialized.
 #[derive(Clone, Default, PartialEq, Eq, Deserialize)]

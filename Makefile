@@ -1,0 +1,26 @@
+# The commands of the README. `make` alone lists them.
+export PATH := $(PATH):$(HOME)/.cargo/bin
+TARGET := $(or $(CARGO_TARGET_DIR),target)
+
+.DEFAULT_GOAL := help
+.PHONY: help setup services demo test
+
+help: ## list these commands
+	@sed -n 's/^\([a-z]*\):.*## /  make \1\t/p' $(MAKEFILE_LIST) | expand -t 20
+
+setup: ## look for what is missing on this machine, and install it where that is possible
+	@sh local/setup.sh
+
+services: setup ## start a Kafka and a Postgres, print their addresses, run until Ctrl-C (DATA=folder keeps the data)
+	@cargo build --quiet --package local
+	@exec $(TARGET)/debug/local services $(if $(DATA),--data "$(DATA)")
+
+demo: export URLS := $(URLS)
+demo: export DEMO_SECONDS := $(DEMO_SECONDS)
+demo: setup ## watch local websites, or URLS="https://a https://b", until Ctrl-C or for DEMO_SECONDS
+	cargo build --release --package producer --package consumer --package local
+	@exec $(TARGET)/release/local demo
+
+test: setup ## run all tests, those that need services on a real Kafka and a real Postgres
+	cargo build --workspace --bins
+	exec $(TARGET)/debug/local with -- cargo test --workspace

@@ -1,0 +1,44 @@
+//! Where a service keeps its data, and the ports it listens on.
+
+use std::fs;
+use std::hash::{BuildHasher, RandomState};
+use std::net::{Ipv4Addr, TcpListener};
+use std::path::{Path, PathBuf};
+
+use crate::error::{Error, doing};
+
+/// A service's folder: temporary, and gone with the service, or named, and kept.
+pub(crate) struct Home {
+    pub(crate) path: PathBuf,
+    pub(crate) keep: bool,
+}
+
+impl Home {
+    /// The folder `service` below `data`, or a temporary one whose removal is the caller's business from here on.
+    pub(crate) fn new(data: Option<&Path>, service: &str) -> Result<Home, Error> {
+        match data {
+            Some(data) => {
+                let path = data.join(service);
+                fs::create_dir_all(&path).map_err(doing(format!("creating {}", path.display())))?;
+                let path = path.canonicalize().map_err(doing(format!("resolving {}", path.display())))?;
+                Ok(Home { path, keep: true })
+            }
+            None => {
+                let folder = tempfile::Builder::new().prefix(&format!("slotwatch-{service}-")).tempdir();
+                Ok(Home { path: folder.map_err(doing("creating a temporary folder"))?.keep(), keep: false })
+            }
+        }
+    }
+}
+
+/// A loopback port that is free at this moment.
+///
+/// Ports come from below the range that the system hands out to outgoing connections: a client that keeps calling a
+/// stopped service on a port of that range sooner or later gets it as its own and is connected to itself, and the
+/// service cannot come back. Another process may still be quicker, so whoever binds must be ready to ask again.
+pub(crate) fn free_port() -> u16 {
+    (0..u64::MAX)
+        .map(|attempt| 15_000 + (RandomState::new().hash_one(attempt) % 15_000) as u16)
+        .find(|port| TcpListener::bind((Ipv4Addr::LOCALHOST, *port)).is_ok())
+        .unwrap_or_default()
+}

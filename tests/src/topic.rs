@@ -1,0 +1,87 @@
+//! The tests' own look into topics.
+
+use std::time::Duration;
+
+use rdkafka::ClientConfig;
+use rdkafka::Message;
+use rdkafka::consumer::{BaseConsumer, Consumer};
+use rdkafka::message::{Header, Headers, OwnedHeaders};
+use rdkafka::producer::{BaseProducer, BaseRecord, Producer};
+use rdkafka::topic_partition_list::{Offset, TopicPartitionList};
+
+const TIMEOUT: Duration = Duration::from_secs(30);
+
+/// A record as it stands in a topic.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Record {
+    /// Where it stands.
+    pub partition: i32,
+    /// And at which offset.
+    pub offset: i64,
+    /// Its key, if any.
+    pub key: Option<Vec<u8>>,
+    /// Its value.
+    pub payload: Vec<u8>,
+    /// Its headers in order.
+    pub headers: Vec<(String, Vec<u8>)>,
+}
+
+impl Record {
+    /// The text of the first header of this name.
+    pub fn header(&self, name: &str) -> Option<String> {
+        let (_, value) = self.headers.iter().find(|(key, _)| key == name)?;
+        Some(String::from_utf8_lossy(value).into_owned())
+    }
+}
+
+/// Everything that stands in a topic now. Blocks.
+///
+/// # Panics
+/// The topic cannot be read.
+pub fn read_topic(brokers: &str, topic: &str) -> Vec<Record> {
+    let consumer: BaseConsumer = ClientConfig::new()
+        .set("bootstrap.servers", brokers)
+        .set("group.id", "tests")
+        .set("enable.auto.commit", "false")
+        .create()
+        .expect("a consumer");
+    let metadata = consumer.fetch_metadata(Some(topic), TIMEOUT).expect("metadata");
+    let partitions = metadata.topics()[0].partitions().len();
+    let mut assignment = TopicPartitionList::new();
+    let mut left = 0;
+    for partition in 0..i32::try_from(partitions).unwrap_or(0) {
+        let (low, high) = consumer.fetch_watermarks(topic, partition, TIMEOUT).expect("watermarks");
+        left += high - low;
+        assignment.add_partition_offset(topic, partition, Offset::Beginning).expect("an offset");
+    }
+    consumer.assign(&assignment).expect("an assignment");
+    let mut records = Vec::new();
+    while left > 0 {
+        let message = consumer.poll(TIMEOUT).expect("a record within the time").expect("no error");
+        left -= 1;
+        let headers = message.headers().map(|headers| {
+            headers.iter().map(|header| (header.key.to_owned(), header.value.unwrap_or_default().to_vec())).collect()
+        });
+        records.push(Record {
+            partition: message.partition(),
+            offset: message.offset(),
+            key: message.key().map(<[u8]>::to_vec),
+            payload: message.payload().unwrap_or_default().to_vec(),
+            headers: headers.unwrap_or_default(),
+        });
+    }
+    records
+}
+
+/// Writes records into a topic and waits until they stand there. Blocks.
+///
+/// # Panics
+/// A record is not acknowledged.
+pub fn send(brokers: &str, topic: &str, records: &[(&str, &[u8])]) {
+    let producer: BaseProducer = ClientConfig::new().set("bootstrap.servers", brokers).create().expect("a producer");
+    for (key, payload) in records {
+        let headers = OwnedHeaders::new().insert(Header { key: "test", value: Some("yes") });
+        producer.send(BaseRecord::to(topic).key(*key).payload(*payload).headers(headers)).expect("room for a record");
+    }
+    producer.flush(TIMEOUT).expect("all acknowledged");
+}
