@@ -50,10 +50,17 @@ impl Plan {
     }
 }
 
-#[tokio::main]
-async fn main() -> anyhow::Result<ExitCode> {
+fn main() -> anyhow::Result<ExitCode> {
     let stop = stop_on_signals()?;
     let args = Args::parse();
+    let runtime = tokio::runtime::Runtime::new()?;
+    let ended = runtime.block_on(run(args, stop));
+    // A request to a broker that never answers must not outlast the grace.
+    runtime.shutdown_background();
+    ended
+}
+
+async fn run(args: Args, stop: CancellationToken) -> anyhow::Result<ExitCode> {
     let plan = match args.config.start(|loaded| Plan::make(loaded, !args.once)) {
         Ok(plan) => plan,
         Err(code) => return Ok(code),

@@ -20,6 +20,7 @@ use tokio_util::sync::CancellationToken;
 
 use crate::settings::Publish;
 
+const CLIENT_ID: &str = "slotwatch-producer";
 /// How long to wait when the client's queue is full.
 const FULL_WAIT: Duration = Duration::from_millis(50);
 
@@ -46,21 +47,22 @@ pub async fn run(
 ) -> anyhow::Result<Summary> {
     let wanted = [kafka.topic.as_str()];
     let topics = tokio::select! {
-        topics = ensure_topics(kafka, "slotwatch-producer", &wanted) => topics.map(|()| true),
-        () = give_up.cancelled() => Ok(false),
+        topics = ensure_topics(kafka, CLIENT_ID, &wanted) => Some(topics),
+        () = give_up.cancelled() => None,
     };
-    let mut outbox = Outbox::open(kafka, publish)?;
-    if topics.context("kafka client")? {
+    let mut summary = Summary::default();
+    if let Some(topics) = topics {
+        topics.context("kafka client")?;
+        let mut outbox = Outbox::open(kafka, publish)?;
         outbox.drain(&mut results, &give_up).await;
+        summary = outbox.summary();
     }
     // What the checks still hand over in the last instants counts, too.
     results.close();
-    let mut unsent = outbox.unsent;
     while results.recv().await.is_some() {
-        unsent += 1;
+        summary.undelivered += 1;
     }
-    let (delivered, refused) = outbox.reports.counts();
-    Ok(Summary { delivered, refused, undelivered: unsent + (outbox.sent - delivered - refused) })
+    Ok(summary)
 }
 
 /// The producer's client and the account of what it was given.
@@ -79,7 +81,7 @@ impl Outbox {
     fn open(kafka: &Kafka, publish: &Publish) -> anyhow::Result<Self> {
         let (back, returned) = sync_channel(publish.max_waiting);
         let reports = Reports { events: ClientEvents::default(), counts: Arc::default(), back };
-        let mut config = kafka.client_config("slotwatch-producer");
+        let mut config = kafka.client_config(CLIENT_ID);
         let own = [
             ("enable.idempotence", "true"),
             ("acks", "all"),
@@ -97,6 +99,11 @@ impl Outbox {
         }
         let producer = config.create_with_context(reports.clone()).context("kafka client")?;
         Ok(Self { producer, reports, returned, topic: kafka.topic.clone(), sent: 0, unsent: 0 })
+    }
+
+    fn summary(&self) -> Summary {
+        let (delivered, refused) = self.reports.counts();
+        Summary { delivered, refused, undelivered: self.unsent + (self.sent - delivered - refused) }
     }
 
     async fn drain(&mut self, results: &mut Receiver<CheckResult>, give_up: &CancellationToken) {

@@ -93,7 +93,9 @@ async fn every_slot_that_was_due_is_stored_once_and_failures_have_their_own_clas
     assert_eq!(slots.len(), due.len());
 
     // Verdicts.
-    let mut verdicts: BTreeMap<&str, BTreeSet<(&str, Option<&str>, Option<&str>)>> = BTreeMap::new();
+    /// State, class and phase.
+    type Verdict<'a> = (&'a str, Option<&'a str>, Option<&'a str>);
+    let mut verdicts: BTreeMap<&str, BTreeSet<Verdict<'_>>> = BTreeMap::new();
     for Stored { target, state, class, phase, .. } in &rows {
         verdicts.entry(target).or_default().insert((state, class.as_deref(), phase.as_deref()));
     }
@@ -168,7 +170,7 @@ async fn the_originals_messages_are_stored_and_poison_goes_to_the_dead_letters()
     let mut consumer = world.start("consumer", &[], &[]);
     patiently("the consumer's start", async {
         while !world.has_tables().await {
-            tokio::task::yield_now().await
+            tokio::task::yield_now().await;
         }
     })
     .await;
@@ -181,7 +183,7 @@ async fn the_originals_messages_are_stored_and_poison_goes_to_the_dead_letters()
     let owned: Vec<(String, Vec<u8>)> =
         records.iter().map(|(key, value)| ((*key).to_owned(), value.to_vec())).collect();
     let (brokers, topic) = (world.brokers.clone(), world.topic.clone());
-    patiently("the topic", async { consumer.says("started").await }).await.unwrap();
+    patiently("the topic", async { consumer.says("partitions assigned").await }).await.unwrap();
     tokio::task::spawn_blocking(move || {
         let records: Vec<(&str, &[u8])> = owned.iter().map(|(key, value)| (key.as_str(), &value[..])).collect();
         send(&brokers, &topic, &records);
@@ -202,8 +204,10 @@ async fn the_originals_messages_are_stored_and_poison_goes_to_the_dead_letters()
     let dead = tokio::task::spawn_blocking(move || read_topic(&brokers, &dead_letters)).await.unwrap();
     let payloads: BTreeSet<&[u8]> = dead.iter().map(|record| &record.payload[..]).collect();
     assert_eq!(payloads, poison.into_iter().collect(), "byte for byte");
-    assert!(
-        dead.iter()
-            .all(|record| record.key.as_deref() == Some(b"poison") && record.header("test").as_deref() == Some("yes"))
-    );
+    for letter in &dead {
+        assert_eq!(letter.key.as_deref(), Some(&b"poison"[..]));
+        assert_eq!(letter.header("dead-letter.topic").as_deref(), Some(world.topic.as_str()));
+        assert!(letter.header("dead-letter.offset").is_some_and(|offset| offset.parse::<i64>().is_ok()));
+        assert!(letter.header("dead-letter.reason").is_some_and(|reason| !reason.is_empty()));
+    }
 }

@@ -20,9 +20,11 @@ impl ClientEvents {
         }
     }
 
-    /// Whether the last that was heard is that no broker answers.
-    pub fn is_unreachable(&self) -> bool {
-        self.unreachable.load(Ordering::Relaxed)
+    /// To be called when no broker answers: says so, but once until [`Self::reached`].
+    pub fn lost(&self, reason: &str) {
+        if !self.unreachable.swap(true, Ordering::Relaxed) {
+            tracing::warn!(error = reason, "kafka is unreachable; trying again until it answers");
+        }
     }
 }
 
@@ -39,9 +41,7 @@ impl ClientContext for ClientEvents {
     fn error(&self, error: KafkaError, reason: &str) {
         match error.rdkafka_error_code() {
             Some(RDKafkaErrorCode::AllBrokersDown | RDKafkaErrorCode::Authentication | RDKafkaErrorCode::SSL) => {
-                if !self.unreachable.swap(true, Ordering::Relaxed) {
-                    tracing::warn!(error = reason, "kafka is unreachable; trying again until it answers");
-                }
+                self.lost(reason);
             }
             // One broker of several, or a name that does not resolve yet: all-brokers-down follows if it matters.
             Some(

@@ -6,7 +6,8 @@ use rdkafka::error::{KafkaError, RDKafkaErrorCode};
 use super::{ClientEvents, Kafka};
 use crate::backoff::Backoff;
 
-const REQUEST_TIMEOUT: Duration = Duration::from_secs(10);
+/// Short, as a request that is under way holds up the end of the process.
+const REQUEST_TIMEOUT: Duration = Duration::from_secs(5);
 
 /// Waits until these topics exist, and creates the missing ones where that is wanted. Takes as long as the brokers take to
 /// answer; trouble is said once, in one line, and waited out. Cancel it by dropping.
@@ -32,9 +33,8 @@ pub async fn ensure_topics(kafka: &Kafka, client_id: &str, topics: &[&str]) -> R
                 }
                 create(kafka, &admin, &missing).await
             }
-            // That no broker answers has been said by the client's events.
             Err(error) => {
-                tracing::debug!(%error, "topics cannot be listed yet");
+                events.lost(&error.to_string());
                 None
             }
         };

@@ -1,0 +1,267 @@
+//! The probe against sites and name servers of every character: state, class and phase, one row each.
+
+#![expect(clippy::unwrap_used, reason = "a test that cannot go on panics")]
+
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
+use std::sync::Arc;
+use std::time::Duration;
+
+use local::certificate::Authority;
+use local::dns::{Answer, DnsServer};
+use local::site::{Behaviour, Framing, Response, Site};
+use producer::once;
+use producer::probe::Probe;
+use producer::settings::{Family, Settings};
+use producer::targets::load_targets;
+use shared::config::{Environment, load};
+use shared::message::CheckResult;
+use tokio::net::{TcpSocket, UdpSocket};
+
+const V4: IpAddr = IpAddr::V4(Ipv4Addr::LOCALHOST);
+const V6: IpAddr = IpAddr::V6(Ipv6Addr::LOCALHOST);
+
+/// Sites, names and certificates for one test.
+struct Lab {
+    dns: DnsServer,
+    authority: Authority,
+    settings: Settings,
+}
+
+impl Lab {
+    async fn new() -> Self {
+        let dns = DnsServer::start([("site.test", Answer::from(V4))]).await.unwrap();
+        let authority = Authority::new().unwrap();
+        let mut settings = Settings::default();
+        settings.dns.servers = vec![dns.addr().to_string()];
+        settings.dns.timeout = Duration::from_millis(300);
+        settings.probe.ca_file = authority.ca_file().display().to_string();
+        settings.probe.max_body_bytes = 10_000;
+        Self { dns, authority, settings }
+    }
+
+    /// Checks a URL once; `fields` are further lines of the target.
+    async fn check(&self, url: &str, fields: &str) -> CheckResult {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("targets.toml");
+        let timeout = if fields.contains("timeout") { "" } else { "timeout = '800ms'" };
+        std::fs::write(&path, format!("[[targets]]\nname = 'x'\nurl = '{url}'\n{timeout}\n{fields}\n")).unwrap();
+        let variables = [("SCHEDULE_TARGETS_FILE", path.to_str().unwrap())];
+        let targets = load_targets(&load(None, &Environment::from_pairs(variables)).unwrap()).unwrap();
+        let probe = Arc::new(Probe::new(&self.settings).unwrap());
+        once::run(&targets, "test", 10, probe).await.remove(0)
+    }
+}
+
+/// `state class phase`, as in `down tls tls`.
+fn verdict(result: &CheckResult) -> String {
+    let mut words = vec![result.outcome.state.as_str().to_owned()];
+    if let Some(failure) = &result.outcome.failure {
+        words.push(failure.class.as_str().to_owned());
+        words.extend(failure.phase.map(|phase| phase.as_str().to_owned()));
+    }
+    words.join(" ")
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn http_sites() {
+    let lab = Lab::new().await;
+    let page = || Response::ok("<h1>Welcome</h1>");
+    let slow = Duration::from_secs(3);
+    let big = "x".repeat(20_000) + "needle";
+    let table: Vec<(&str, Behaviour, &str, &str)> = vec![
+        ("healthy", page().into(), "", "up"),
+        ("chunked", page().framed(Framing::Chunked).into(), "", "up"),
+        ("until close", page().framed(Framing::UntilClose).into(), "", "up"),
+        ("gzip", page().gzip().into(), "regex = 'Welcome'", "up"),
+        ("cut chunks", page().framed(Framing::ChunkedWithoutEnd).into(), "", "down partial_response transfer"),
+        ("cut length", page().framed(Framing::Promised(999)).into(), "", "down partial_response transfer"),
+        ("reset in body", Behaviour::ResetInBody(page()), "", "down partial_response transfer"),
+        ("reset before head", Behaviour::ResetBeforeHead, "", "down protocol first_byte"),
+        ("close", Behaviour::CloseWithoutAnswer, "", "down protocol first_byte"),
+        ("garbage", Behaviour::Garbage, "", "down protocol first_byte"),
+        ("silent", Behaviour::Silent, "", "down timeout first_byte"),
+        ("slow head", page().slow(slow, Duration::ZERO).into(), "", "down timeout first_byte"),
+        ("slow body", page().slow(Duration::ZERO, slow).into(), "", "down timeout transfer"),
+        ("redirects", Behaviour::RedirectChain(5, page()), "", "up"),
+        ("too many redirects", Behaviour::RedirectChain(6, page()), "", "down redirect first_byte"),
+        ("redirect loop", Behaviour::RedirectLoop, "", "down redirect first_byte"),
+        ("redirect not followed", Behaviour::RedirectLoop, "follow_redirects = false", "down http_status"),
+        ("redirect as expected", Behaviour::RedirectLoop, "follow_redirects = false\nexpected_status = ['3xx']", "up"),
+        ("redirect to mail", Response::redirect("mailto:a@b").into(), "", "down redirect first_byte"),
+        ("redirect to nowhere", Response::redirect("http://nowhere.test/").into(), "", "down dns dns"),
+        ("not found", Response::new(404, "Not Found", "").into(), "", "down http_status"),
+        ("big body", Response::ok(big.clone()).into(), "", "up"),
+        ("needle after the bound", Response::ok(big).into(), "regex = 'needle'", "down content"),
+    ];
+    for (name, behaviour, fields, expected) in table {
+        let site = Site::start(behaviour).await.unwrap();
+        let result = lab.check(&site.url("site.test"), fields).await;
+        assert_eq!(verdict(&result), expected, "{name}: {result:#?}");
+        assert!(result.http.body_bytes.unwrap_or_default() <= 10_000, "{name}: {result:#?}");
+        assert!(result.http.elapsed.unwrap() < 2_000_000, "{name}: {result:#?}");
+        phases_add_up(name, &result);
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn tls_sites() {
+    let lab = Lab::new().await;
+    let page = || Behaviour::from(Response::ok("fine"));
+    let names = ["site.test"];
+    let table = [
+        ("valid", page(), lab.authority.valid(&names), "up", ""),
+        ("expired", page(), lab.authority.expired(&names), "down tls tls", "certificate expired 20"),
+        ("wrong name", page(), lab.authority.wrong_name(), "down tls tls", "site.test"),
+        ("self-signed", page(), lab.authority.self_signed(&names), "down tls tls", "nobody we trust"),
+        ("no handshake", Behaviour::SilentHandshake, lab.authority.valid(&names), "down timeout tls", "TLS handshake"),
+        ("reset", Behaviour::ResetBeforeHead, lab.authority.valid(&names), "down protocol first_byte", "reset"),
+    ];
+    for (name, behaviour, identity, expected, detail) in table {
+        let site = Site::start_tls(behaviour, &identity).await.unwrap();
+        let result = lab.check(&site.url("site.test"), "").await;
+        assert_eq!(verdict(&result), expected, "{name}: {result:#?}");
+        let said = result.outcome.failure.as_ref().map(|failure| failure.detail.clone()).unwrap_or_default();
+        assert!(said.contains(detail), "{name}: {said}");
+        assert!(result.http.phases.tls.is_some(), "{name}: {result:#?}");
+        phases_add_up(name, &result);
+    }
+    let plain = Site::start(page()).await.unwrap();
+    let result = lab.check(&plain.url("site.test").replace("http:", "https:"), "").await;
+    assert_eq!(verdict(&result), "down timeout tls", "a site that has no TLS waits for a request: {result:#?}");
+}
+
+/// The phases of a request take no longer than the request, and none has a time that never began.
+fn phases_add_up(name: &str, result: &CheckResult) {
+    let phases = &result.http.phases;
+    let all = [phases.redirect, phases.connect, phases.tls, phases.first_byte, phases.transfer];
+    let sum: u64 = all.iter().flatten().sum();
+    assert!(sum <= result.http.elapsed.unwrap() + 10, "{name}: {result:#?}");
+    assert_eq!(phases.redirect.is_some(), result.http.redirects > 0 && phases.connect.is_some(), "{name}: {result:#?}");
+    let in_order = [phases.connect, phases.first_byte, phases.transfer];
+    assert!(in_order.windows(2).all(|pair| pair[0].is_some() || pair[1].is_none()), "{name}: {result:#?}");
+    assert!(result.dns.elapsed.is_some() && result.dns.ip.as_deref() == Some("127.0.0.1"), "{name}: {result:#?}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn name_servers() {
+    let mut lab = Lab::new().await;
+    let site = Site::start(Behaviour::Respond(Response::ok("fine"))).await.unwrap();
+    let url = site.url("name.test");
+    let table = [
+        (Answer::from(V4), "up", ""),
+        (Answer::Delayed(Duration::from_millis(100), vec![V4]), "up", ""),
+        (Answer::Addresses(vec![]), "down dns dns", "no address"),
+        (Answer::ServFail, "down dns dns", "name servers answer"),
+        (Answer::Refused, "down dns dns", "name servers answer"),
+        (Answer::Silent, "down dns dns", "which answer other questions"),
+    ];
+    for (answer, expected, detail) in table {
+        lab.dns.set("name.test", answer.clone());
+        let result = lab.check(&url, "timeout = '5s'").await;
+        assert_eq!(verdict(&result), expected, "{answer:?}: {result:#?}");
+        assert!(result.dns.error.as_deref().unwrap_or_default().contains(detail), "{answer:?}: {result:#?}");
+        assert!(result.dns.start.is_some() && result.dns.elapsed.is_some(), "{answer:?}: {result:#?}");
+    }
+    lab.dns.remove("name.test");
+    assert_eq!(verdict(&lab.check(&url, "").await), "down dns dns");
+
+    // Nothing is cached: each check asks anew.
+    lab.dns.set("name.test", Answer::from(V4));
+    let before = lab.dns.queries("name.test");
+    lab.check(&url, "").await;
+    lab.check(&url, "").await;
+    assert_eq!(lab.dns.queries("name.test"), before + 2);
+
+    // The first name server is dead, the second one answers.
+    let silent = UdpSocket::bind((V4, 0)).await.unwrap();
+    let dead = silent.local_addr().unwrap().to_string();
+    let alive = lab.dns.addr().to_string();
+    lab.settings.dns.servers = vec![dead.clone(), alive];
+    assert_eq!(verdict(&lab.check(&url, "timeout = '5s'").await), "up");
+
+    // No name server answers anything: that is our trouble, not the site's.
+    lab.settings.dns.servers = vec![dead];
+    let result = lab.check(&url, "timeout = '5s'").await;
+    assert_eq!(verdict(&result), "unmeasured resolver dns", "{result:#?}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn address_families() {
+    let mut lab = Lab::new().await;
+    let site = Site::start(Behaviour::Respond(Response::ok("fine"))).await.unwrap();
+    let both = vec![V4, V6];
+    let table = [
+        (Family::Ipv4, both.clone(), Some("127.0.0.1")),
+        (Family::Ipv6, both.clone(), Some("::1")),
+        (Family::Ipv4, vec![V6], Some("::1")),
+        (Family::Ipv6, vec![V4], Some("127.0.0.1")),
+        (Family::Ipv4Only, vec![V6], None),
+        (Family::Ipv6Only, vec![V4], None),
+    ];
+    for (prefer, addresses, expected) in table {
+        lab.dns.set("both.test", Answer::Addresses(addresses.clone()));
+        lab.settings.dns.prefer = prefer;
+        let result = lab.check(&site.url("both.test"), "").await;
+        assert_eq!(result.dns.ip.as_deref(), expected, "{prefer:?} of {addresses:?}: {result:#?}");
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn hosts_file_and_literal_addresses() {
+    let lab = Lab::new().await;
+    let site = Site::start(Behaviour::Respond(Response::ok("fine"))).await.unwrap();
+    let named = lab.check(&site.url("localhost"), "").await;
+    assert_eq!((verdict(&named).as_str(), lab.dns.queries("localhost")), ("up", 0), "{named:#?}");
+    assert!(named.dns.elapsed.is_some());
+    let literal = lab.check(&site.url("127.0.0.1"), "").await;
+    assert_eq!(verdict(&literal), "up");
+    assert_eq!((literal.dns.start, literal.dns.elapsed), (None, None), "nothing was looked up");
+    assert_eq!(literal.dns.ip.as_deref(), Some("127.0.0.1"));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_guard_sees_every_hop() {
+    let mut lab = Lab::new().await;
+    let inner = Site::start(Behaviour::Respond(Response::ok("secret"))).await.unwrap();
+    lab.settings.probe.allow_private = false;
+    for host in ["site.test", "127.0.0.1", "[::ffff:127.0.0.1]", "[::1]", "[::]", "0.0.0.0", "2130706433"] {
+        let result = lab.check(&inner.url(host), "").await;
+        assert_eq!(verdict(&result), "down blocked connect", "{host}: {result:#?}");
+    }
+    assert_eq!(inner.connections(), 0, "nothing was connected to");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_is_sent() {
+    let lab = Lab::new().await;
+    let site = Site::start(Behaviour::Respond(Response::ok("fine"))).await.unwrap();
+    let url = site.url("site.test").replace("http://", "http://me:secret@") + "path?q=1";
+    let result = lab.check(&url, "method = 'POST'\nbody = 'hello'\nheaders = { X-One = '1' }").await;
+    assert_eq!(verdict(&result), "up", "{result:#?}");
+    let request = site.last_request().unwrap();
+    let lower = request.to_lowercase();
+    assert!(request.starts_with("POST /path?q=1 HTTP/1.1\r\n"), "{request}");
+    for header in ["x-one: 1", "authorization: basic bwu6c2vjcmv0", "user-agent: slotwatch/", "host: site.test:"] {
+        assert!(lower.contains(header), "{header} in {request}");
+    }
+    assert!(!serde_json::to_string(&result).unwrap().contains("secret"), "{result:#?}");
+
+    // Secrets do not follow a redirect to another origin.
+    let hop = Site::start(Behaviour::Respond(Response::redirect(&site.url("site.test")))).await.unwrap();
+    let url = hop.url("site.test").replace("http://", "http://me:secret@");
+    assert_eq!(verdict(&lab.check(&url, "").await), "up");
+    assert!(!site.last_request().unwrap().to_lowercase().contains("authorization"));
+    assert!(hop.last_request().unwrap().to_lowercase().contains("authorization"));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn nobody_listens() {
+    let lab = Lab::new().await;
+    // Bound, so that nobody else gets the port, but not listening.
+    let socket = TcpSocket::new_v4().unwrap();
+    socket.bind(SocketAddr::new(V4, 0)).unwrap();
+    let port = socket.local_addr().unwrap().port();
+    let result = lab.check(&format!("http://site.test:{port}/"), "").await;
+    assert_eq!(verdict(&result), "down connect connect", "{result:#?}");
+    assert!(result.http.phases.connect.is_some() && result.http.phases.first_byte.is_none());
+}
