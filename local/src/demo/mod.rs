@@ -84,6 +84,9 @@ async fn look(
     pipeline: &mut Pipeline,
 ) -> anyhow::Result<()> {
     let terminal = std::io::stdout().is_terminal();
+    if terminal {
+        print!("\x1b[2J");
+    }
     let began = Instant::now();
     let mut shown = HashSet::new();
     let mut tick = tokio::time::interval(REFRESH);
@@ -113,6 +116,8 @@ async fn look(
             }
         }
     }
+    // What follows the last screen, or the echo of a Ctrl-C, begins a line of its own.
+    println!();
     Ok(())
 }
 

@@ -1,0 +1,88 @@
+//! Bytes to row. Pure: the clock is an argument, and what is refused is refused with a reason that a person can act on.
+
+mod original;
+mod row;
+
+use jiff::Timestamp;
+use serde::Deserialize;
+use serde::de::IgnoredAny;
+use shared::message::{CheckResult, VERSION};
+
+pub use original::LOCATION as ORIGINAL_LOCATION;
+pub use row::{Request, Row};
+
+/// A result has a kilobyte; a megabyte is no result.
+pub const MAX_BYTES: usize = 256 * 1024;
+
+/// Why a record cannot become a row.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("{0}")]
+pub struct Refusal(String);
+
+impl Refusal {
+    pub(crate) fn new(reason: impl Into<String>) -> Self {
+        Self(reason.into())
+    }
+}
+
+/// Decodes the value of a record. `now` bounds the slots that are believed.
+///
+/// # Errors
+/// The value is no result, or has something that the table cannot hold.
+pub fn decode(payload: Option<&[u8]>, now: Timestamp) -> Result<Row, Refusal> {
+    let payload = payload.ok_or_else(|| Refusal::new("the record has no value"))?;
+    if payload.len() > MAX_BYTES {
+        return Err(Refusal::new(format!(
+            "{} bytes are more than the {MAX_BYTES} of the largest result",
+            payload.len()
+        )));
+    }
+    let text = std::str::from_utf8(payload)
+        .map_err(|error| Refusal::new(format!("not UTF-8: invalid at byte {}", error.valid_up_to())))?;
+    let result = match serde_json::from_str::<CheckResult>(text) {
+        Ok(result) if result.meta.version == VERSION => result,
+        Ok(result) => return Err(unknown_version(result.meta.version)),
+        Err(error) => other_shape(text, &error)?,
+    };
+    row::row(result, now)
+}
+
+/// Says which shape a text has that is not a message of this version.
+#[derive(Deserialize)]
+struct Shape {
+    #[serde(default)]
+    meta: Option<ShapeOfMeta>,
+    #[serde(default)]
+    outcome: Option<IgnoredAny>,
+}
+
+#[derive(Deserialize)]
+struct ShapeOfMeta {
+    #[serde(default)]
+    version: Option<u32>,
+}
+
+fn other_shape(text: &str, error: &serde_json::Error) -> Result<CheckResult, Refusal> {
+    let Ok(shape) = serde_json::from_str::<Shape>(text) else {
+        return Err(not_a_result(error));
+    };
+    match (shape.meta.and_then(|meta| meta.version), shape.outcome) {
+        (None, None) => original::result(text),
+        (Some(version), _) if version != VERSION => Err(unknown_version(version)),
+        _ => Err(not_a_result(error)),
+    }
+}
+
+fn not_a_result(error: &serde_json::Error) -> Refusal {
+    match error.classify() {
+        serde_json::error::Category::Data => Refusal::new(format!("not a check result: {error}")),
+        _ => Refusal::new(format!("not JSON: {error}")),
+    }
+}
+
+fn unknown_version(version: u32) -> Refusal {
+    Refusal::new(format!("message version {version} is not known here (known is {VERSION})"))
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,87 @@
+//! From chunks of records to batches: the loop around [`crate::decode`] and [`crate::batch`].
+
+use std::time::Instant;
+
+use jiff::Timestamp;
+use tokio::sync::mpsc;
+
+use crate::batch::Batch;
+use crate::decode::decode;
+use crate::record::Record;
+use crate::settings::Consume;
+use crate::source::Event;
+
+/// What is to be done in Postgres.
+#[derive(Debug)]
+pub enum Work {
+    /// Find out where to read these partitions.
+    Claim {
+        /// The epoch that began with them.
+        epoch: u64,
+        /// All partitions that are ours.
+        partitions: Vec<i32>,
+    },
+    /// Store this.
+    Store(Batch),
+}
+
+/// Gathers until the source ends; then hands on what is left. Ends early when nobody takes the work.
+pub async fn gather(mut events: mpsc::Receiver<Event>, work: mpsc::Sender<Work>, limits: Consume) {
+    let mut batch = Batch::new(0);
+    loop {
+        let patience = batch.patience(&limits, Instant::now());
+        let room = !batch.is_full(&limits);
+        tokio::select! {
+            event = events.recv(), if room => match event {
+                Some(Event::Records { epoch, records }) if epoch == batch.epoch => take(&mut batch, records),
+                // Read under an assignment that is over, or that was told to be void.
+                Some(Event::Records { epoch, records }) if epoch > batch.epoch => {
+                    batch = Batch::new(epoch);
+                    take(&mut batch, records);
+                }
+                Some(Event::Records { .. }) => {}
+                Some(Event::Assigned { epoch, partitions }) => {
+                    batch = Batch::new(epoch);
+                    if work.send(Work::Claim { epoch, partitions }).await.is_err() {
+                        return;
+                    }
+                }
+                Some(Event::Revoked) => batch = Batch::new(batch.epoch),
+                None => break,
+            },
+            // A batch whose time has come still grows while the one before is being stored.
+            permit = ready(&work, patience) => match permit {
+                Ok(permit) => {
+                    let next = Batch::new(batch.epoch);
+                    permit.send(Work::Store(std::mem::replace(&mut batch, next)));
+                }
+                Err(_) => return,
+            },
+        }
+    }
+    if !batch.is_empty() {
+        // Fails only when nobody is left to store it; it will be read again.
+        let _ = work.send(Work::Store(batch)).await;
+    }
+}
+
+fn take(batch: &mut Batch, records: Vec<Record>) {
+    let now = Instant::now();
+    let wall = Timestamp::now();
+    for record in records {
+        let decoded = decode(record.payload.as_deref(), wall);
+        batch.push(record, decoded, now);
+    }
+}
+
+/// Resolves when the batch is due and there is someone to take it.
+async fn ready(
+    work: &mpsc::Sender<Work>,
+    patience: Option<std::time::Duration>,
+) -> Result<mpsc::Permit<'_, Work>, mpsc::error::SendError<()>> {
+    match patience {
+        Some(patience) => tokio::time::sleep(patience).await,
+        None => std::future::pending().await,
+    }
+    work.reserve().await
+}

@@ -1,0 +1,233 @@
+//! Makes batches durable: first what cannot be stored, in the dead letters, then rows and offsets, in Postgres; then Kafka hears
+//! of it. Trouble is waited out here, while the source keeps our place in the group.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use jiff::Timestamp;
+use tokio::sync::mpsc;
+use tokio_util::sync::CancellationToken;
+
+use crate::batch::Batch;
+use crate::dead_letter::DeadLetters;
+use crate::gather::Work;
+use crate::patience::{Patience, Trouble};
+use crate::position::{Inquiry, Notice, Watermarks, first, position};
+use crate::record::Counts;
+use crate::settings::Consume;
+use crate::source::{Command, Epoch};
+use crate::store::{Move, Store, StoreError, Topic};
+
+/// A producer that has gone mad must not flood the log as well.
+const BETWEEN_LINES: Duration = Duration::from_secs(30);
+
+/// All that makes a batch durable.
+pub struct Persist {
+    /// Postgres.
+    pub store: Store,
+    /// Kafka, for what Postgres cannot have.
+    pub dead_letters: DeadLetters,
+    /// Kafka, for what offsets it has.
+    pub inquiry: Inquiry,
+    /// Whose offsets are moved.
+    pub topic: Topic,
+    /// How to read.
+    pub consume: Consume,
+    /// The present epoch.
+    pub epoch: Epoch,
+    /// The source's ear.
+    pub commands: mpsc::Sender<Command>,
+    /// What became of the records.
+    pub counts: Arc<Counts>,
+    /// Whether trouble is still worth waiting out.
+    pub stop: CancellationToken,
+    /// When a line of the log last spoke of dead letters.
+    pub said_buried: Option<Instant>,
+}
+
+/// The partitions of an epoch, and the next offset of each in Postgres.
+#[derive(Debug, Default)]
+struct Owned {
+    epoch: u64,
+    next: BTreeMap<i32, i64>,
+}
+
+/// Works until no work comes any more. The source hears that by the end of its commands.
+pub async fn persist(mut persist: Persist, mut work: mpsc::Receiver<Work>) {
+    let mut owned = Owned::default();
+    let mut patience = Patience::default();
+    while let Some(work) = work.recv().await {
+        match work {
+            Work::Claim { epoch, partitions } => owned = persist.claim(epoch, partitions, &mut patience).await,
+            Work::Store(batch) => {
+                if let Some(epoch) = persist.store(batch, &mut owned, &mut patience).await {
+                    let partitions = owned.next.keys().copied().collect();
+                    owned = persist.claim(epoch, partitions, &mut patience).await;
+                }
+            }
+        }
+    }
+}
+
+impl Persist {
+    /// Finds out where to read partitions, and has them read.
+    async fn claim(&mut self, epoch: u64, partitions: Vec<i32>, patience: &mut Patience) -> Owned {
+        while self.epoch.now() == epoch && !self.stop.is_cancelled() {
+            match self.positions(&partitions).await {
+                Ok(positions) => {
+                    patience.over();
+                    let offsets = positions.iter().map(|(partition, _, start)| (*partition, *start)).collect();
+                    // Fails only when the source has ended, and then nothing comes of it.
+                    let _ = self.commands.send(Command::Assign { epoch, offsets }).await;
+                    let next = positions.into_iter().map(|(partition, stored, _)| (partition, stored)).collect();
+                    return Owned { epoch, next };
+                }
+                Err(trouble) => {
+                    if !self.wait(patience, &trouble, epoch).await {
+                        break;
+                    }
+                }
+            }
+        }
+        Owned { epoch, next: BTreeMap::new() }
+    }
+
+    /// Partitions, the next offset that Postgres has, and the offset to read from.
+    async fn positions(&mut self, partitions: &[i32]) -> Result<Vec<(i32, i64, i64)>, Trouble> {
+        let mut stored: BTreeMap<i32, i64> = self.store.claim(&self.topic, partitions).await?.into_iter().collect();
+        // Asked after Postgres: what Postgres has was in Kafka before.
+        let asked = self.inquiry.watermarks(partitions.to_vec()).await;
+        let kafka = asked.ok_or(Trouble::Kafka("kafka does not say which offsets it has".to_owned()))?;
+        let new: Vec<(i32, i64)> = kafka
+            .iter()
+            .filter(|(partition, _)| !stored.contains_key(partition))
+            .map(|(partition, watermarks)| (*partition, first(self.consume.from, *watermarks)))
+            .collect();
+        if !new.is_empty() {
+            self.store.begin(&self.topic, &new).await?;
+            stored.extend(new);
+        }
+        Ok(kafka
+            .into_iter()
+            .filter_map(|(partition, kafka)| Some((partition, *stored.get(&partition)?, kafka)))
+            .map(|(partition, stored, kafka)| (partition, stored, self.start(partition, stored, kafka)))
+            .collect())
+    }
+
+    fn start(&self, partition: i32, stored: i64, kafka: Watermarks) -> i64 {
+        let (start, notice) = position(stored, kafka);
+        match notice {
+            None => {}
+            Some(Notice::Lost(records)) => tracing::error!(
+                kafka.topic = self.topic.name,
+                kafka.partition = partition,
+                lost.records = records,
+                "kafka deleted records before they were stored; reading on with the oldest that is left"
+            ),
+            Some(Notice::Recreated) => tracing::error!(
+                kafka.topic = self.topic.name,
+                kafka.partition = partition,
+                stored.offset = stored,
+                kafka.end = kafka.high,
+                "kafka has fewer records than were stored: the topic was created anew or lost its end; reading it from its begin"
+            ),
+        }
+        start
+    }
+
+    /// Stores a batch. Returns the epoch that has begun when the offsets must be looked up again.
+    async fn store(&mut self, mut batch: Batch, owned: &mut Owned, patience: &mut Patience) -> Option<u64> {
+        let Some(moves) = moves(&batch, owned) else {
+            tracing::debug!(records = batch.len(), "records of a former assignment are dropped");
+            return None;
+        };
+        while self.epoch.now() == batch.epoch {
+            let trouble = match self.attempt(&mut batch, &moves).await {
+                Ok(()) => {
+                    patience.over();
+                    owned.next.extend(&batch.next);
+                    self.commit(&batch).await;
+                    return None;
+                }
+                Err(Trouble::Store(StoreError::Stale)) => {
+                    tracing::info!("offsets have moved meanwhile; reading on from where postgres is");
+                    return self.epoch.advance_from(batch.epoch);
+                }
+                Err(trouble) => trouble,
+            };
+            if !self.wait(patience, &trouble, batch.epoch).await {
+                tracing::info!(records = batch.len(), "records are left unstored; they will be read again");
+                return None;
+            }
+        }
+        None
+    }
+
+    async fn attempt(&mut self, batch: &mut Batch, moves: &[Move]) -> Result<(), Trouble> {
+        self.bury(batch).await?;
+        let now = Timestamp::now();
+        let stored = match self.store.write(&batch.rows, &self.topic, moves, now).await {
+            Err(StoreError::Content(reason) | StoreError::NoPartition(reason)) => {
+                let refused = self.store.refused(&batch.rows, now).await?;
+                if refused.is_empty() {
+                    return Err(StoreError::Unavailable(reason).into());
+                }
+                batch.refuse(refused);
+                self.bury(batch).await?;
+                self.store.write(&batch.rows, &self.topic, moves, now).await?
+            }
+            stored => stored?,
+        };
+        Counts::add(&self.counts.stored, stored.rows);
+        Counts::add(&self.counts.duplicates, stored.duplicates);
+        Ok(())
+    }
+
+    /// Publishes what is no row. Afterwards the batch has nothing of it any more.
+    async fn bury(&mut self, batch: &mut Batch) -> Result<(), Trouble> {
+        let Some((record, refusal)) = batch.refused.first() else { return Ok(()) };
+        self.dead_letters
+            .publish(&batch.refused)
+            .await
+            .map_err(|error| Trouble::Kafka(format!("dead letters are not acknowledged: {error}")))?;
+        Counts::add(&self.counts.dead_lettered, batch.refused.len() as u64);
+        if self.said_buried.is_none_or(|said| said.elapsed() >= BETWEEN_LINES) {
+            tracing::warn!(
+                records.dead_lettered = Counts::get(&self.counts.dead_lettered),
+                kafka.partition = record.partition,
+                kafka.offset = record.offset,
+                reason = %refusal,
+                "records went to the dead letters; here is one of them"
+            );
+            self.said_buried = Some(Instant::now());
+        }
+        batch.refused.clear();
+        Ok(())
+    }
+
+    async fn commit(&self, batch: &Batch) {
+        if self.consume.commit {
+            let offsets = batch.next.iter().map(|(partition, next)| (*partition, *next)).collect();
+            // Fails only when the source has ended.
+            let _ = self.commands.send(Command::Commit { offsets }).await;
+        }
+    }
+
+    /// Waits before the next try; false when there shall be none.
+    async fn wait(&self, patience: &mut Patience, trouble: &Trouble, epoch: u64) -> bool {
+        let over = || self.epoch.now() != epoch;
+        patience.wait(trouble, over, &self.stop).await && !self.stop.is_cancelled()
+    }
+}
+
+/// The moves of a batch; `None` for one of an epoch that is not ours.
+fn moves(batch: &Batch, owned: &Owned) -> Option<Vec<Move>> {
+    if batch.epoch != owned.epoch {
+        return None;
+    }
+    let step = |(partition, to): (&i32, &i64)| {
+        Some(Move { partition: *partition, from: *owned.next.get(partition)?, to: *to })
+    };
+    batch.next.iter().map(step).collect()
+}

@@ -1,0 +1,187 @@
+//! The stages, wired: what is needed before the first record, the tasks, and their end.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use anyhow::Context as _;
+use shared::backoff::Backoff;
+use shared::kafka::{ClientEvents, ensure_topics};
+use tokio::sync::mpsc;
+use tokio::task::JoinSet;
+use tokio_util::sync::CancellationToken;
+
+use crate::dead_letter::DeadLetters;
+use crate::gather::gather;
+use crate::patience::{Patience, Trouble};
+use crate::persist::{Persist, persist};
+use crate::position::Inquiry;
+use crate::record::Counts;
+use crate::settings::{Postgres, Settings};
+use crate::source::{self, Source};
+use crate::store::{Store, StoreError, Topic};
+
+/// What is left of the grace for the process itself to end.
+const MARGIN: Duration = Duration::from_millis(500);
+/// A batch is gathered while the one before is stored.
+const BATCHES: usize = 1;
+
+/// Consumes until it is told to stop; what was read is then stored, within the grace.
+///
+/// # Errors
+/// A stage has ended that should not have: a fault of this program, or one of the Kafka client that cannot heal.
+pub async fn run(settings: &Settings, from_beginning: bool, stop: CancellationToken) -> anyhow::Result<()> {
+    let counts = Arc::new(Counts::default());
+    let events = ClientEvents::default();
+    let Some(ready) = stop.run_until_cancelled(prepare(settings, &events, from_beginning, &stop)).await else {
+        return Ok(());
+    };
+    let (store, dead_letters, topic) = ready?;
+    let Source { events, commands, epoch, done } = source::start(settings, events, counts.clone(), stop.clone())?;
+    let (work_in, work) = mpsc::channel(BATCHES);
+    let inquiry = Inquiry::new(dead_letters.client().clone(), &topic.name);
+    let consume = settings.consume.clone();
+    let last = Persist {
+        store,
+        dead_letters,
+        inquiry,
+        topic,
+        consume,
+        epoch,
+        commands,
+        counts: counts.clone(),
+        stop: stop.clone(),
+        said_buried: None,
+    };
+
+    let mut stages = JoinSet::new();
+    let limits = settings.consume.clone();
+    stages.spawn(async move {
+        gather(events, work_in, limits).await;
+        Ok("gather")
+    });
+    stages.spawn(async move {
+        persist(last, work).await;
+        Ok("persist")
+    });
+    stages.spawn(async move {
+        done.await.context("the polling thread has died")?.context("kafka")?;
+        Ok("source")
+    });
+    let ended = end(stages, &stop, settings.stop.grace.saturating_sub(MARGIN)).await;
+    tracing::info!(
+        records.read = Counts::get(&counts.read),
+        rows.stored = Counts::get(&counts.stored),
+        rows.duplicate = Counts::get(&counts.duplicates),
+        records.dead_lettered = Counts::get(&counts.dead_lettered),
+        "consumer stopped"
+    );
+    ended
+}
+
+/// Waits for services that are not there yet, side by side.
+async fn prepare(
+    settings: &Settings,
+    events: &ClientEvents,
+    from_beginning: bool,
+    stop: &CancellationToken,
+) -> anyhow::Result<(Store, DeadLetters, Topic)> {
+    let name = settings.kafka.topic.clone();
+    let kafka = async {
+        ensure_topics(&settings.kafka, "consumer-admin", &[&name, &settings.dead_letter_topic()]).await?;
+        let dead_letters = DeadLetters::new(settings, events)?;
+        let inquiry = Inquiry::new(dead_letters.client().clone(), &name);
+        let mut backoff = Backoff::new(Duration::from_millis(250), Duration::from_secs(5));
+        let cluster = loop {
+            match inquiry.cluster().await {
+                Some(cluster) => break cluster,
+                None => tokio::time::sleep(backoff.wait()).await,
+            }
+        };
+        Ok((dead_letters, Topic { cluster, name: name.clone() }))
+    };
+    let postgres = async {
+        let mut store = Store::new(settings.postgres.clone());
+        patiently(&mut store, stop, async |store| store.prepare().await).await?;
+        anyhow::Ok(store)
+    };
+    let ((dead_letters, topic), mut store) = tokio::try_join!(kafka, postgres)?;
+    if from_beginning {
+        let partitions = patiently(&mut store, stop, async |store| store.rewind(&topic).await).await?;
+        tracing::info!(
+            kafka.partitions = partitions,
+            "reading from the beginning; what is stored already is recognized"
+        );
+    }
+    Ok((store, dead_letters, topic))
+}
+
+async fn patiently<T>(
+    store: &mut Store,
+    stop: &CancellationToken,
+    work: impl AsyncFn(&mut Store) -> Result<T, StoreError>,
+) -> anyhow::Result<T> {
+    let mut patience = Patience::default();
+    loop {
+        match work(store).await {
+            Ok(done) => {
+                patience.over();
+                return Ok(done);
+            }
+            Err(error) => {
+                if !patience.wait(&Trouble::Store(error), || false, stop).await {
+                    anyhow::bail!("stopped before postgres was available");
+                }
+            }
+        }
+    }
+}
+
+/// Brings the tables up to date, waiting for a server that is not up yet.
+///
+/// # Errors
+/// The server refuses.
+pub async fn migrate(settings: &Postgres, stop: CancellationToken) -> anyhow::Result<()> {
+    let mut store = Store::new(settings.clone());
+    let mut patience = Patience::default();
+    loop {
+        match store.migrate().await {
+            Ok(0) => println!("the tables are up to date"),
+            Ok(count) => println!("{count} migrations applied"),
+            Err(error @ (StoreError::Unavailable(_) | StoreError::Locked(_))) => {
+                if patience.wait(&Trouble::Store(error), || false, &stop).await {
+                    continue;
+                }
+            }
+            Err(error) => return Err(error.into()),
+        }
+        return Ok(());
+    }
+}
+
+/// Waits for all stages: as long as it takes until the stop, and as long as the grace allows after it.
+async fn end(
+    mut stages: JoinSet<anyhow::Result<&'static str>>,
+    stop: &CancellationToken,
+    grace: Duration,
+) -> anyhow::Result<()> {
+    let mut busy = vec!["gather", "persist", "source"];
+    let deadline = async {
+        stop.cancelled().await;
+        tokio::time::sleep(grace).await;
+    };
+    let mut deadline = std::pin::pin!(deadline);
+    while !stages.is_empty() {
+        tokio::select! {
+            Some(ended) = stages.join_next() => {
+                let stage = ended.context("a stage has died")??;
+                busy.retain(|name| *name != stage);
+                anyhow::ensure!(stop.is_cancelled(), "{stage} has ended although nobody asked it to");
+            }
+            () = &mut deadline => {
+                tracing::warn!(stages = ?busy, "the grace has run out; what is not stored will be read again");
+                return Ok(());
+            }
+        }
+    }
+    Ok(())
+}

@@ -1,0 +1,359 @@
+//! Polls Kafka, on a thread of its own and without pause, so that the group never has reason to believe us dead.
+//!
+//! - The group decides which partitions are ours; Postgres knows where to read. An assignment is therefore accepted at once
+//!   with no partitions to fetch, announced as [`Event::Assigned`], and fetched from once [`Command::Assign`] brings offsets.
+//! - Every change of what is assigned begins a new *epoch*. Records carry the epoch that they were read under; whoever holds
+//!   records of an epoch that is over drops them, for they will be read again, here or elsewhere.
+//! - When those behind are busy for longer than [`PATIENCE`], partitions are paused and polling goes on.
+
+mod client;
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::Duration;
+
+use bytes::Bytes;
+use rdkafka::consumer::{BaseConsumer, CommitMode, Consumer as _};
+use rdkafka::error::{KafkaError, RDKafkaErrorCode};
+use rdkafka::message::{BorrowedMessage, Message as _};
+use rdkafka::{ClientContext as _, Offset, TopicPartitionList};
+use shared::kafka::ClientEvents;
+use tokio::runtime::Handle;
+use tokio::sync::{mpsc, oneshot};
+use tokio_util::sync::CancellationToken;
+
+use crate::record::{Counts, Record};
+use crate::settings::Settings;
+use client::Client;
+
+/// How long one poll waits for a record, which is also how late a command can be served.
+const POLL: Duration = Duration::from_millis(20);
+/// How long a chunk waits for room before partitions are paused. Pausing throws away what librdkafka has fetched ahead.
+const PATIENCE: Duration = Duration::from_millis(500);
+const CHUNK_RECORDS: usize = 500;
+const CHUNK_BYTES: usize = 1024 * 1024;
+const CHUNKS: usize = 8;
+const COMMANDS: usize = 64;
+
+/// What the source has to say.
+#[derive(Debug)]
+pub enum Event {
+    /// These partitions are ours; where to read them is wanted.
+    Assigned {
+        /// The epoch that begins.
+        epoch: u64,
+        /// All partitions that are ours now.
+        partitions: Vec<i32>,
+    },
+    /// No partition is ours any more.
+    Revoked,
+    /// Records in the order of their partitions.
+    Records {
+        /// The epoch that they were read under.
+        epoch: u64,
+        /// At least one.
+        records: Vec<Record>,
+    },
+}
+
+/// What the source is told.
+#[derive(Debug)]
+pub enum Command {
+    /// Read these partitions from these offsets.
+    Assign {
+        /// The epoch that this answers.
+        epoch: u64,
+        /// Partitions and the offset of the first record of each.
+        offsets: Vec<(i32, i64)>,
+    },
+    /// Let Kafka know how far we are.
+    Commit {
+        /// Partitions and next offsets.
+        offsets: Vec<(i32, i64)>,
+    },
+}
+
+/// The number of the present assignment, shared by all who hold records.
+#[derive(Clone, Debug, Default)]
+pub struct Epoch(Arc<AtomicU64>);
+
+impl Epoch {
+    /// The present epoch.
+    pub fn now(&self) -> u64 {
+        self.0.load(Ordering::SeqCst)
+    }
+
+    /// Ends the present epoch and begins the next.
+    pub fn advance(&self) -> u64 {
+        self.0.fetch_add(1, Ordering::SeqCst) + 1
+    }
+
+    /// Ends an epoch that is known to be void, unless something else has ended it already.
+    pub fn advance_from(&self, epoch: u64) -> Option<u64> {
+        self.0.compare_exchange(epoch, epoch + 1, Ordering::SeqCst, Ordering::SeqCst).ok().map(|_| epoch + 1)
+    }
+}
+
+/// The other ends of the source's thread.
+#[derive(Debug)]
+pub struct Source {
+    /// What it reads. Ends when the process shall stop.
+    pub events: mpsc::Receiver<Event>,
+    /// What it is told. When all senders are gone it leaves the group and ends.
+    pub commands: mpsc::Sender<Command>,
+    /// The present epoch.
+    pub epoch: Epoch,
+    /// Resolves when the thread has left the group and ended.
+    pub done: oneshot::Receiver<Result<(), KafkaError>>,
+}
+
+/// Subscribes, and starts the thread.
+///
+/// # Errors
+/// The client or the thread cannot be made.
+pub fn start(
+    settings: &Settings,
+    events: ClientEvents,
+    counts: Arc<Counts>,
+    stop: CancellationToken,
+) -> anyhow::Result<Source> {
+    let (events_in, events_out) = mpsc::channel(CHUNKS);
+    let (commands, commands_out) = mpsc::channel(COMMANDS);
+    let (done_in, done) = oneshot::channel();
+    let epoch = Epoch::default();
+    let consumer = client::consumer(settings, events, epoch.clone())?;
+    let poller = Poller {
+        consumer,
+        topic: settings.kafka.topic.clone(),
+        events: Some(events_in),
+        commands: commands_out,
+        counts,
+        stop,
+        runtime: Handle::current(),
+        assigned: Vec::new(),
+        epoch: 0,
+        waiting: None,
+        paused: false,
+        trouble: String::new(),
+    };
+    std::thread::Builder::new().name("kafka-poll".to_owned()).spawn(move || {
+        // Nobody listens any more when the process gave up waiting.
+        let _ = done_in.send(poller.run());
+    })?;
+    Ok(Source { events: events_out, commands, epoch, done })
+}
+
+struct Poller {
+    consumer: BaseConsumer<Client>,
+    topic: String,
+    /// `None` once the process shall stop.
+    events: Option<mpsc::Sender<Event>>,
+    commands: mpsc::Receiver<Command>,
+    counts: Arc<Counts>,
+    stop: CancellationToken,
+    runtime: Handle,
+    /// What is fetched now, and under which epoch.
+    assigned: Vec<i32>,
+    epoch: u64,
+    /// What has found no room yet.
+    waiting: Option<Event>,
+    paused: bool,
+    /// What was last complained about.
+    trouble: String,
+}
+
+impl Poller {
+    fn run(mut self) -> Result<(), KafkaError> {
+        while self.serve_commands() {
+            if self.stop.is_cancelled() && self.events.is_some() {
+                self.stop_reading();
+            }
+            self.poll()?;
+            self.hand_on();
+        }
+        // Dropping the consumer waits for commits under way and leaves the group.
+        Ok(())
+    }
+
+    /// Ends reading. What was read and not handed on will be read again; commits are still served.
+    fn stop_reading(&mut self) {
+        self.events = None;
+        self.waiting = None;
+        self.assigned.clear();
+        if let Err(error) = self.consumer.unassign() {
+            tracing::debug!(%error, "unassign failed");
+        }
+    }
+
+    /// Returns false when nobody is left to give commands.
+    fn serve_commands(&mut self) -> bool {
+        loop {
+            match self.commands.try_recv() {
+                Ok(Command::Assign { epoch, offsets }) => self.assign(epoch, offsets),
+                Ok(Command::Commit { offsets }) => self.commit(&offsets),
+                Err(mpsc::error::TryRecvError::Empty) => return true,
+                Err(mpsc::error::TryRecvError::Disconnected) => return false,
+            }
+        }
+    }
+
+    fn assign(&mut self, epoch: u64, offsets: Vec<(i32, i64)>) {
+        if epoch != self.consumer.context().epoch().now() || self.events.is_none() {
+            return;
+        }
+        let list = self.list(&offsets);
+        if let Err(error) = self.consumer.assign(&list) {
+            // The group is about to take the partitions away: another assignment follows.
+            tracing::debug!(%error, "assign failed");
+            return;
+        }
+        self.assigned = offsets.into_iter().map(|(partition, _)| partition).collect();
+        self.epoch = epoch;
+        self.waiting = None;
+        self.resume();
+    }
+
+    fn commit(&self, offsets: &[(i32, i64)]) {
+        if let Err(error) = self.consumer.commit(&self.list(offsets), CommitMode::Async) {
+            tracing::debug!(%error, "offsets were not committed to kafka");
+        }
+    }
+
+    fn poll(&mut self) -> Result<(), KafkaError> {
+        // With something to hand on, and room to be expected soon, what lies in librdkafka's queue lies well.
+        let full = self.waiting.is_some() && !self.paused;
+        let mut records = Vec::new();
+        let mut bytes = 0;
+        let mut wait = POLL;
+        while !full && records.len() < CHUNK_RECORDS && bytes < CHUNK_BYTES {
+            match self.consumer.poll(wait) {
+                None => break,
+                Some(Ok(message)) => {
+                    let record = record(&message);
+                    bytes += record.bytes();
+                    records.push(record);
+                }
+                Some(Err(error)) => {
+                    self.complain(&error)?;
+                    break;
+                }
+            }
+            wait = Duration::ZERO;
+        }
+        if !records.is_empty() {
+            self.consumer.context().events().reached();
+            self.trouble.clear();
+        }
+        match self.consumer.context().take_change() {
+            // What was read before it is void.
+            Some(change) => {
+                self.assigned.clear();
+                self.waiting = self.events.is_some().then_some(change);
+            }
+            None => self.keep(records),
+        }
+        Ok(())
+    }
+
+    fn keep(&mut self, mut records: Vec<Record>) {
+        if records.is_empty() || self.events.is_none() {
+            return;
+        }
+        Counts::add(&self.counts.read, records.len() as u64);
+        match &mut self.waiting {
+            Some(Event::Records { records: waiting, .. }) => waiting.append(&mut records),
+            _ => self.waiting = Some(Event::Records { epoch: self.epoch, records }),
+        }
+    }
+
+    /// Hands on what waits. Where there is no room for long, partitions are paused until there is.
+    fn hand_on(&mut self) {
+        let (Some(events), Some(event)) = (self.events.clone(), self.waiting.take()) else { return };
+        let patience = if self.paused { Duration::ZERO } else { PATIENCE };
+        let permit = self.runtime.block_on(async { tokio::time::timeout(patience, events.reserve()).await });
+        match permit {
+            Ok(Ok(permit)) => {
+                permit.send(event);
+                self.resume();
+            }
+            // The one behind has ended, by a fault that it reports itself.
+            Ok(Err(_)) => self.stop_reading(),
+            Err(_) => {
+                self.waiting = Some(event);
+                self.pause();
+            }
+        }
+    }
+
+    fn pause(&mut self) {
+        if !self.paused && !self.assigned.is_empty() {
+            tracing::debug!("partitions are paused: the batches before are not stored yet");
+            self.paused = self.consumer.pause(&self.assigned_list()).is_ok();
+        }
+    }
+
+    fn resume(&mut self) {
+        if self.paused {
+            self.paused = false;
+            if let Err(error) = self.consumer.resume(&self.assigned_list()) {
+                tracing::warn!(%error, "partitions cannot be resumed");
+            }
+        }
+    }
+
+    /// What poll reports besides records. Only what cannot heal is returned.
+    fn complain(&mut self, error: &KafkaError) -> Result<(), KafkaError> {
+        if let KafkaError::MessageConsumptionFatal(_) = error {
+            return Err(error.clone());
+        }
+        let text = error.to_string();
+        match error.rdkafka_error_code() {
+            // A partition has no record at the offset that we want: what Postgres knows is to be compared with what Kafka has.
+            // Said once for every partition; the first is enough.
+            Some(RDKafkaErrorCode::AutoOffsetReset) if self.assigned.is_empty() => {}
+            Some(RDKafkaErrorCode::AutoOffsetReset) => {
+                let partitions = std::mem::take(&mut self.assigned);
+                let epoch = self.consumer.context().epoch().advance();
+                self.consumer.context().change(Event::Assigned { epoch, partitions });
+            }
+            Some(RDKafkaErrorCode::PollExceeded) => {
+                tracing::warn!("this process was too slow to poll; partitions moved");
+            }
+            _ if text != self.trouble => {
+                self.consumer.context().error(error.clone(), &text);
+                self.trouble = text;
+            }
+            _ => {}
+        }
+        Ok(())
+    }
+
+    fn list(&self, offsets: &[(i32, i64)]) -> TopicPartitionList {
+        let mut list = TopicPartitionList::with_capacity(offsets.len());
+        for (partition, offset) in offsets {
+            // Fails for offsets that are no offsets.
+            if let Err(error) = list.add_partition_offset(&self.topic, *partition, Offset::Offset(*offset)) {
+                tracing::error!(%error, kafka.partition = partition, kafka.offset = offset, "offset is unusable");
+            }
+        }
+        list
+    }
+
+    fn assigned_list(&self) -> TopicPartitionList {
+        let mut list = TopicPartitionList::with_capacity(self.assigned.len());
+        for partition in &self.assigned {
+            list.add_partition(&self.topic, *partition);
+        }
+        list
+    }
+}
+
+fn record(message: &BorrowedMessage<'_>) -> Record {
+    Record {
+        partition: message.partition(),
+        offset: message.offset(),
+        timestamp: message.timestamp().to_millis(),
+        key: message.key().map(Bytes::copy_from_slice),
+        payload: message.payload().map(Bytes::copy_from_slice),
+    }
+}

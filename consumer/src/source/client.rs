@@ -1,0 +1,115 @@
+//! The Kafka client: its properties, and what it does when the group hands out partitions.
+
+use std::sync::{Mutex, PoisonError};
+
+use rdkafka::config::RDKafkaLogLevel;
+use rdkafka::consumer::{BaseConsumer, Consumer as _, ConsumerContext};
+use rdkafka::error::{KafkaError, KafkaResult};
+use rdkafka::types::RDKafkaRespErr;
+use rdkafka::{ClientContext, TopicPartitionList};
+use shared::kafka::ClientEvents;
+
+use super::{Epoch, Event};
+use crate::settings::Settings;
+
+/// These only shape memory and speed, so options win.
+const PREFERRED: [(&str, &str); 3] = [
+    ("queued.max.messages.kbytes", "16384"),
+    ("fetch.wait.max.ms", "250"),
+    // Until it is over, the whole group waits for a member that died.
+    ("session.timeout.ms", "10000"),
+];
+
+/// Called back from within `poll`, on the thread that polls.
+pub(super) struct Client {
+    events: ClientEvents,
+    epoch: Epoch,
+    /// The last change of the assignment that was not taken yet. A newer one makes an older one void.
+    change: Mutex<Option<Event>>,
+}
+
+pub(super) fn consumer(
+    settings: &Settings,
+    events: ClientEvents,
+    epoch: Epoch,
+) -> Result<BaseConsumer<Client>, KafkaError> {
+    let mut config = settings.kafka.client_config("consumer");
+    // Correctness rests on these, whatever the options say.
+    config
+        .set("group.id", &settings.consume.group)
+        .set("enable.auto.commit", "false")
+        .set("enable.auto.offset.store", "false")
+        .set("auto.offset.reset", "error")
+        .set("group.protocol", "classic")
+        .set("partition.assignment.strategy", "range,roundrobin");
+    for (key, value) in PREFERRED {
+        if config.get(key).is_none() {
+            config.set(key, value);
+        }
+    }
+    let client = Client { events, epoch, change: Mutex::new(None) };
+    let consumer: BaseConsumer<Client> = config.create_with_context(client)?;
+    consumer.subscribe(&[&settings.kafka.topic])?;
+    Ok(consumer)
+}
+
+impl Client {
+    pub(super) fn events(&self) -> &ClientEvents {
+        &self.events
+    }
+
+    pub(super) fn epoch(&self) -> &Epoch {
+        &self.epoch
+    }
+
+    pub(super) fn change(&self, event: Event) {
+        *self.change.lock().unwrap_or_else(PoisonError::into_inner) = Some(event);
+    }
+
+    pub(super) fn take_change(&self) -> Option<Event> {
+        self.change.lock().unwrap_or_else(PoisonError::into_inner).take()
+    }
+}
+
+impl ClientContext for Client {
+    fn log(&self, level: RDKafkaLogLevel, facility: &str, message: &str) {
+        self.events.log(level, facility, message);
+    }
+
+    fn error(&self, error: KafkaError, reason: &str) {
+        self.events.error(error, reason);
+    }
+}
+
+impl ConsumerContext for Client {
+    fn rebalance(&self, consumer: &BaseConsumer<Self>, code: RDKafkaRespErr, list: &mut TopicPartitionList) {
+        let epoch = self.epoch.advance();
+        let partitions: Vec<i32> = list.elements().iter().map(|element| element.partition()).collect();
+        let answered = match code {
+            RDKafkaRespErr::RD_KAFKA_RESP_ERR__ASSIGN_PARTITIONS => {
+                tracing::info!(kafka.partitions = ?partitions, "partitions assigned");
+                self.events.reached();
+                self.change(Event::Assigned { epoch, partitions });
+                // Accepted, but not fetched before Postgres has said from where. An unanswered assignment would hold up
+                // the whole group for as long as Postgres is away.
+                consumer.assign(&TopicPartitionList::new())
+            }
+            _ => {
+                tracing::info!(kafka.partitions = ?partitions, "partitions revoked");
+                self.change(Event::Revoked);
+                consumer.unassign()
+            }
+        };
+        if let Err(error) = answered {
+            tracing::error!(%error, "the group's assignment could not be answered");
+        }
+    }
+
+    fn commit_callback(&self, result: KafkaResult<()>, _: &TopicPartitionList) {
+        match result {
+            Ok(()) => self.events.reached(),
+            // The next commit says the same and more.
+            Err(error) => tracing::debug!(%error, "offsets were not committed to kafka"),
+        }
+    }
+}

@@ -1,0 +1,80 @@
+//! One connection, its driver, and how long it may take to answer.
+
+use std::future::Future;
+use std::time::Duration;
+
+use tokio::task::JoinSet;
+use tokio_postgres::{Client, Statement};
+
+use super::copy;
+use super::error::StoreError;
+use super::settings::Postgres;
+use super::tls;
+
+/// How long we wait for a lock before we look who holds it.
+const LOCK_TIMEOUT: Duration = Duration::from_secs(5);
+
+/// A connection. Dropping it closes it.
+pub(super) struct Session {
+    pub(super) client: Client,
+    pub(super) copy: Option<Statement>,
+    /// Whether the staging table exists on this connection.
+    pub(super) staged: bool,
+    /// Whether the offsets' table says that this session owns its partitions.
+    pub(super) claimed: bool,
+    _driver: JoinSet<()>,
+}
+
+pub(super) async fn connect(settings: &Postgres) -> Result<Session, StoreError> {
+    let address = settings.address().map_err(|fault| StoreError::Denied(fault.message))?;
+    let tls = tls::connector(address.sslmode, &address.root_certificate).map_err(StoreError::Denied)?;
+    within(settings.connect_timeout, async {
+        let (client, connection) = address.config.connect(tls).await?;
+        let mut driver = JoinSet::new();
+        driver.spawn(async move {
+            if let Err(error) = connection.await {
+                tracing::debug!(%error, "connection to postgres ended");
+            }
+        });
+        let session = Session { client, copy: None, staged: false, claimed: false, _driver: driver };
+        session.client.batch_execute(&session_settings(settings)).await?;
+        Ok(session)
+    })
+    .await
+}
+
+impl Session {
+    /// The prepared fast path.
+    pub(super) async fn copy_statement(&mut self) -> Result<Statement, StoreError> {
+        match &self.copy {
+            Some(statement) => Ok(statement.clone()),
+            None => {
+                let statement = self.client.prepare(&copy::statement("checks")).await?;
+                Ok(self.copy.insert(statement).clone())
+            }
+        }
+    }
+}
+
+/// What the server shall do when we stop answering: a consumer that is frozen in the middle of a transaction must not
+/// hold its locks for ever.
+fn session_settings(settings: &Postgres) -> String {
+    let timeout = settings.timeout.as_millis();
+    format!(
+        "SET statement_timeout = {timeout}; \
+         SET idle_in_transaction_session_timeout = {timeout}; \
+         SET lock_timeout = {}; \
+         SET tcp_keepalives_idle = 10; \
+         SET tcp_keepalives_interval = 5; \
+         SET tcp_keepalives_count = 3; \
+         SET timezone = 'UTC'",
+        LOCK_TIMEOUT.as_millis().min(timeout)
+    )
+}
+
+pub(super) async fn within<T>(
+    limit: Duration,
+    work: impl Future<Output = Result<T, StoreError>>,
+) -> Result<T, StoreError> {
+    tokio::time::timeout(limit, work).await.unwrap_or_else(|_| Err(StoreError::timeout(limit)))
+}

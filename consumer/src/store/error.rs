@@ -1,0 +1,73 @@
+//! What can go wrong with Postgres, sorted by what is to be done about it.
+
+use tokio_postgres::error::SqlState;
+
+/// Why something was not stored.
+#[derive(Debug, thiserror::Error)]
+pub enum StoreError {
+    /// Not now: connection lost, starting up, shutting down, full, too busy, deadlocked. Waited out.
+    #[error("postgres is not available: {0}")]
+    Unavailable(String),
+    /// Not without a person: wrong password, missing rights, missing tables. Waited out slowly.
+    #[error("postgres refuses to work for us: {0}")]
+    Denied(String),
+    /// Not this: a row has something that Postgres does not take.
+    #[error("{0}")]
+    Content(String),
+    /// A row is there already.
+    #[error("a slot is stored already")]
+    Duplicate,
+    /// No partition for a row, although one had been made.
+    #[error("{0}")]
+    NoPartition(String),
+    /// The offsets are no longer where this consumer left them: another one has taken over, or a commit whose answer was lost
+    /// did succeed.
+    #[error("the offsets have been moved by another consumer")]
+    Stale,
+    /// Someone holds the lock that we need.
+    #[error("postgres is not available: another session holds a lock for too long ({0})")]
+    Locked(String),
+}
+
+impl From<tokio_postgres::Error> for StoreError {
+    fn from(error: tokio_postgres::Error) -> Self {
+        let Some(db) = error.as_db_error() else {
+            return Self::Unavailable(causes(&error));
+        };
+        let code = db.code();
+        let text = format!("{} ({})", db.message(), code.code());
+        match code.code().get(..2).unwrap_or_default() {
+            _ if *code == SqlState::UNIQUE_VIOLATION => Self::Duplicate,
+            _ if *code == SqlState::CHECK_VIOLATION && db.constraint().is_none() => Self::NoPartition(text),
+            _ if *code == SqlState::LOCK_NOT_AVAILABLE => Self::Locked(text),
+            // Data and integrity: about the row, not about the server.
+            "22" | "23" => Self::Content(text),
+            // An index entry or a row that is too large.
+            "54" => Self::Content(text),
+            // Connection, transaction rollback, resources, operator, system.
+            "08" | "25" | "40" | "53" | "55" | "57" | "58" | "XX" => Self::Unavailable(text),
+            _ if *code == SqlState::UNDEFINED_TABLE || *code == SqlState::UNDEFINED_COLUMN => {
+                Self::Denied(format!("{text}; `consumer migrate` makes the tables"))
+            }
+            _ => Self::Denied(text),
+        }
+    }
+}
+
+impl StoreError {
+    /// The client did not hear back in time.
+    pub(super) fn timeout(limit: std::time::Duration) -> Self {
+        Self::Unavailable(format!("no answer within {limit:?}"))
+    }
+}
+
+/// The message of an error and of its causes, in one line.
+fn causes(error: &dyn std::error::Error) -> String {
+    let mut text = error.to_string();
+    let mut next = error.source();
+    while let Some(cause) = next {
+        text.push_str(&format!(": {cause}"));
+        next = cause.source();
+    }
+    text
+}

@@ -1,0 +1,292 @@
+//! Postgres. Nobody else writes SQL.
+//!
+//! Tables written: `checks` and its days ([`partitions`]), `targets`, `locations`, `requests` ([`dimensions`]),
+//! `consumer_offsets` ([`offsets`]), `schema_migrations` ([`migrate`]). They are described in `migrations/`.
+//!
+//! A batch is one transaction: the offsets move first, which fails at once when they are no longer ours to move, then the rows
+//! come by COPY straight into the table. Where a slot is there already, the same batch goes through a temporary table.
+
+mod connect;
+mod copy;
+mod dimensions;
+mod error;
+mod migrate;
+mod offsets;
+mod partitions;
+pub mod settings;
+mod tls;
+
+use std::pin::pin;
+
+use bytes::Bytes;
+use futures_util::SinkExt as _;
+use jiff::Timestamp;
+use tokio_postgres::{Statement, Transaction};
+
+use crate::decode::{Refusal, Row};
+use connect::{Session, within};
+use dimensions::Dimensions;
+use partitions::Days;
+use settings::Postgres;
+
+pub use error::StoreError;
+pub use offsets::{Move, Topic};
+
+const STAGE: &str = "CREATE TEMPORARY TABLE staged_checks (LIKE checks INCLUDING DEFAULTS) ON COMMIT DELETE ROWS";
+
+/// How many rows were new.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Stored {
+    /// Rows that are new.
+    pub rows: u64,
+    /// Rows whose slot was there before.
+    pub duplicates: u64,
+}
+
+/// A connection that is made when it is needed, and what is known of the database through it.
+pub struct Store {
+    settings: Postgres,
+    session: Option<Session>,
+    migrated: bool,
+    dimensions: Dimensions,
+    days: Days,
+}
+
+impl Store {
+    /// A store that has not connected yet.
+    pub fn new(settings: Postgres) -> Self {
+        Self { settings, session: None, migrated: false, dimensions: Dimensions::default(), days: Days::default() }
+    }
+
+    /// Connects, and brings the tables up to date where that is wanted.
+    ///
+    /// # Errors
+    /// As every method here: see [`StoreError`].
+    pub async fn prepare(&mut self) -> Result<(), StoreError> {
+        self.session().await.map(drop)
+    }
+
+    /// Brings the tables up to date; returns how many migrations were missing.
+    ///
+    /// # Errors
+    /// See [`StoreError`].
+    pub async fn migrate(&mut self) -> Result<usize, StoreError> {
+        let mut session = connect::connect(&self.settings).await?;
+        migrate::migrate(&mut session, &self.settings).await
+    }
+
+    /// Claims partitions and returns the next offsets that are known of them.
+    ///
+    /// # Errors
+    /// See [`StoreError`].
+    pub async fn claim(&mut self, topic: &Topic, partitions: &[i32]) -> Result<Vec<(i32, i64)>, StoreError> {
+        let limit = self.settings.timeout;
+        let session = self.session().await?;
+        let claimed = within(limit, offsets::claim(&session.client, topic, partitions)).await;
+        if let Err(StoreError::Locked(_)) = claimed {
+            fence(session, topic, partitions).await;
+        }
+        session.claimed = claimed.is_ok();
+        self.keep(claimed)
+    }
+
+    /// Gives partitions that are new their first offsets.
+    ///
+    /// # Errors
+    /// See [`StoreError`].
+    pub async fn begin(&mut self, topic: &Topic, offsets: &[(i32, i64)]) -> Result<(), StoreError> {
+        let limit = self.settings.timeout;
+        let session = self.session().await?;
+        let begun = within(limit, offsets::begin(&session.client, topic, offsets)).await;
+        // What is new was not there yet to be claimed.
+        session.claimed = false;
+        self.keep(begun)
+    }
+
+    /// Lets all partitions of a topic begin anew; returns how many were known.
+    ///
+    /// # Errors
+    /// See [`StoreError`].
+    pub async fn rewind(&mut self, topic: &Topic) -> Result<u64, StoreError> {
+        let limit = self.settings.timeout;
+        let session = self.session().await?;
+        let rewound = within(limit, offsets::rewind(&session.client, topic)).await;
+        self.keep(rewound)
+    }
+
+    /// Stores rows and moves offsets, in one transaction.
+    ///
+    /// # Errors
+    /// See [`StoreError`]. Nothing is stored then, unless the connection was lost with the answer to the commit: then the offsets
+    /// have moved, and the next try is [`StoreError::Stale`].
+    pub async fn write(
+        &mut self,
+        rows: &[Row],
+        topic: &Topic,
+        moves: &[Move],
+        now: Timestamp,
+    ) -> Result<Stored, StoreError> {
+        let limit = self.settings.timeout;
+        self.session().await?;
+        let written = match within(limit, self.attempt(rows, topic, moves, now)).await {
+            // Someone has dropped a day that we knew.
+            Err(StoreError::NoPartition(_)) if self.days.forget() => {
+                within(limit, self.attempt(rows, topic, moves, now)).await
+            }
+            written => written,
+        };
+        if let (Err(StoreError::Locked(_)), Some(session)) = (&written, &self.session) {
+            let partitions: Vec<i32> = moves.iter().map(|step| step.partition).collect();
+            fence(session, topic, &partitions).await;
+        }
+        self.keep(written)
+    }
+
+    /// Finds the rows that Postgres refuses for their content, by index, by trying ever smaller parts and taking them back.
+    ///
+    /// # Errors
+    /// See [`StoreError`].
+    pub async fn refused(&mut self, rows: &[Row], now: Timestamp) -> Result<Vec<(usize, Refusal)>, StoreError> {
+        let limit = self.settings.timeout;
+        let mut refused = Vec::new();
+        // The earlier half is on top, so that what is found ascends.
+        let mut parts = Vec::from([(0, rows.len())]);
+        while let Some((begin, end)) = parts.pop() {
+            self.session().await?;
+            match within(limit, self.rehearse(&rows[begin..end], now)).await {
+                Ok(()) => {}
+                Err(StoreError::Content(reason) | StoreError::NoPartition(reason)) if end - begin <= 1 => {
+                    refused.push((begin, Refusal::new(format!("postgres refuses the row: {reason}"))));
+                }
+                Err(StoreError::Content(_) | StoreError::NoPartition(_)) => {
+                    let middle = begin + (end - begin) / 2;
+                    parts.push((middle, end));
+                    parts.push((begin, middle));
+                }
+                Err(error) => return self.keep(Err(error)),
+            }
+        }
+        Ok(refused)
+    }
+
+    async fn attempt(
+        &mut self,
+        rows: &[Row],
+        topic: &Topic,
+        moves: &[Move],
+        now: Timestamp,
+    ) -> Result<Stored, StoreError> {
+        let data = self.encode(rows, now).await?;
+        let session = self.present()?;
+        let direct = session.copy_statement().await?;
+        if !session.claimed {
+            let partitions: Vec<i32> = moves.iter().map(|step| step.partition).collect();
+            offsets::claim(&session.client, topic, &partitions).await?;
+            session.claimed = true;
+        }
+        let count = rows.len() as u64;
+        let transaction = session.client.transaction().await?;
+        offsets::advance(&transaction, topic, moves).await?;
+        match copy_in(&transaction, &direct, data.clone()).await {
+            Ok(()) => {
+                transaction.commit().await?;
+                return Ok(Stored { rows: count, duplicates: 0 });
+            }
+            Err(StoreError::Duplicate) => transaction.rollback().await?,
+            Err(error) => return Err(error),
+        }
+        stage(session).await?;
+        let transaction = session.client.transaction().await?;
+        offsets::advance(&transaction, topic, moves).await?;
+        let rows = unstage(&transaction, data).await?;
+        transaction.commit().await?;
+        Ok(Stored { rows, duplicates: count - rows })
+    }
+
+    async fn rehearse(&mut self, rows: &[Row], now: Timestamp) -> Result<(), StoreError> {
+        let data = self.encode(rows, now).await?;
+        let session = self.present()?;
+        stage(session).await?;
+        let transaction = session.client.transaction().await?;
+        unstage(&transaction, data).await?;
+        transaction.rollback().await?;
+        Ok(())
+    }
+
+    /// Rows with the ids that they refer to; their days have tables afterwards.
+    async fn encode(&mut self, rows: &[Row], now: Timestamp) -> Result<Bytes, StoreError> {
+        let session = self.session.as_mut().ok_or_else(lost)?;
+        self.days.ensure(&mut session.client, rows.iter().map(|row| row.scheduled_at), now).await?;
+        let ids = self.dimensions.resolve(&session.client, rows).await?;
+        Ok(copy::encode(rows, &ids))
+    }
+
+    fn present(&mut self) -> Result<&mut Session, StoreError> {
+        self.session.as_mut().ok_or_else(lost)
+    }
+
+    async fn session(&mut self) -> Result<&mut Session, StoreError> {
+        if self.session.as_ref().is_none_or(|session| session.client.is_closed()) {
+            self.session = None;
+            let mut session = connect::connect(&self.settings).await?;
+            if self.settings.migrate && !self.migrated {
+                migrate::migrate(&mut session, &self.settings).await?;
+                self.migrated = true;
+            }
+            // It may be another database behind the same address, restored from yesterday.
+            self.dimensions = Dimensions::default();
+            self.days.forget();
+            self.session = Some(session);
+        }
+        self.present()
+    }
+
+    /// Gives up a connection of which nobody knows in which state it is.
+    fn keep<T>(&mut self, result: Result<T, StoreError>) -> Result<T, StoreError> {
+        if let Err(StoreError::Unavailable(_) | StoreError::Denied(_)) = &result {
+            self.session = None;
+        }
+        result
+    }
+}
+
+fn lost() -> StoreError {
+    StoreError::Unavailable("the connection is lost".to_owned())
+}
+
+async fn copy_in(transaction: &Transaction<'_>, statement: &Statement, data: Bytes) -> Result<(), StoreError> {
+    let mut sink = pin!(transaction.copy_in(statement).await?);
+    sink.send(data).await?;
+    sink.finish().await?;
+    Ok(())
+}
+
+async fn stage(session: &mut Session) -> Result<(), StoreError> {
+    if !session.staged {
+        session.client.batch_execute(STAGE).await?;
+        session.staged = true;
+    }
+    Ok(())
+}
+
+/// Through the temporary table; returns how many rows were new.
+async fn unstage(transaction: &Transaction<'_>, data: Bytes) -> Result<u64, StoreError> {
+    let statement = transaction.prepare(&copy::statement("staged_checks")).await?;
+    copy_in(transaction, &statement, data).await?;
+    let rows =
+        transaction.execute("INSERT INTO checks SELECT * FROM staged_checks ON CONFLICT DO NOTHING", &[]).await?;
+    Ok(rows)
+}
+
+async fn fence(session: &Session, topic: &Topic, partitions: &[i32]) {
+    match offsets::fence(&session.client, topic, partitions).await {
+        Ok(0) => {}
+        Ok(ended) => {
+            tracing::warn!(postgres.sessions = ended, "ended sessions of former owners that held our partitions");
+        }
+        Err(error) => tracing::debug!(%error, "sessions of former owners could not be ended"),
+    }
+}
+
+#[cfg(test)]
+mod tests;

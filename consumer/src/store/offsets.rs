@@ -1,0 +1,97 @@
+//! How far each partition is stored: the table `consumer_offsets`.
+//!
+//! Offsets move by compare-and-set in the transaction of the rows, so a consumer that has lost a partition without knowing it
+//! cannot store anything of it a second time.
+
+use tokio_postgres::{Client, Transaction};
+
+use super::error::StoreError;
+
+/// The topic whose offsets are meant.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Topic {
+    /// The id of the Kafka cluster.
+    pub cluster: String,
+    /// The topic.
+    pub name: String,
+}
+
+/// A partition's offset, from where its owner left it to where it shall be.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Move {
+    /// The partition.
+    pub partition: i32,
+    /// The next offset that Postgres has.
+    pub from: i64,
+    /// The next offset that Postgres shall have.
+    pub to: i64,
+}
+
+/// Notes that this session owns partitions, and returns the next offsets of those that have one. Waits for a transaction of the
+/// former owner to end.
+pub(super) async fn claim(client: &Client, topic: &Topic, partitions: &[i32]) -> Result<Vec<(i32, i64)>, StoreError> {
+    let rows = client
+        .query(
+            "UPDATE consumer_offsets SET backend_pid = pg_backend_pid(), backend_started = \
+             (SELECT backend_start FROM pg_stat_activity WHERE pid = pg_backend_pid()) \
+             WHERE cluster = $1 AND topic = $2 AND partition = ANY($3) RETURNING partition, next_offset",
+            &[&topic.cluster, &topic.name, &partitions],
+        )
+        .await?;
+    Ok(rows.iter().map(|row| (row.get(0), row.get(1))).collect())
+}
+
+/// Gives partitions that are new their first offsets.
+pub(super) async fn begin(client: &Client, topic: &Topic, offsets: &[(i32, i64)]) -> Result<(), StoreError> {
+    let (partitions, firsts): (Vec<i32>, Vec<i64>) = offsets.iter().copied().unzip();
+    client
+        .execute(
+            "INSERT INTO consumer_offsets (cluster, topic, partition, next_offset) \
+             SELECT $1, $2, * FROM unnest($3::integer[], $4::bigint[]) ON CONFLICT DO NOTHING",
+            &[&topic.cluster, &topic.name, &partitions, &firsts],
+        )
+        .await?;
+    Ok(())
+}
+
+/// Moves offsets, all or none.
+pub(super) async fn advance(transaction: &Transaction<'_>, topic: &Topic, moves: &[Move]) -> Result<(), StoreError> {
+    let partitions: Vec<i32> = moves.iter().map(|step| step.partition).collect();
+    let from: Vec<i64> = moves.iter().map(|step| step.from).collect();
+    let to: Vec<i64> = moves.iter().map(|step| step.to).collect();
+    let moved = transaction
+        .execute(
+            "UPDATE consumer_offsets o SET next_offset = m.to_offset, updated_at = now() \
+             FROM unnest($3::integer[], $4::bigint[], $5::bigint[]) AS m (partition, from_offset, to_offset) \
+             WHERE o.cluster = $1 AND o.topic = $2 AND o.partition = m.partition AND o.next_offset = m.from_offset",
+            &[&topic.cluster, &topic.name, &partitions, &from, &to],
+        )
+        .await?;
+    if moved == moves.len() as u64 { Ok(()) } else { Err(StoreError::Stale) }
+}
+
+/// Lets all partitions of a topic begin anew.
+pub(super) async fn rewind(client: &Client, topic: &Topic) -> Result<u64, StoreError> {
+    let rewound = client
+        .execute(
+            "UPDATE consumer_offsets SET next_offset = 0, updated_at = now() WHERE cluster = $1 AND topic = $2",
+            &[&topic.cluster, &topic.name],
+        )
+        .await?;
+    Ok(rewound)
+}
+
+/// Ends the sessions of former owners that still hold the lock on these partitions: frozen, or cut off, in the middle of a
+/// transaction. What they had not committed is read again; the group has taken the partitions from them.
+pub(super) async fn fence(client: &Client, topic: &Topic, partitions: &[i32]) -> Result<usize, StoreError> {
+    let ended = client
+        .query(
+            "SELECT pg_terminate_backend(a.pid) FROM pg_stat_activity a \
+             WHERE a.pid <> pg_backend_pid() AND a.xact_start IS NOT NULL AND (a.pid, a.backend_start) IN \
+             (SELECT backend_pid, backend_started FROM consumer_offsets \
+              WHERE cluster = $1 AND topic = $2 AND partition = ANY($3))",
+            &[&topic.cluster, &topic.name, &partitions],
+        )
+        .await?;
+    Ok(ended.len())
+}
