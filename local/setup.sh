@@ -78,7 +78,8 @@ install() {
 # The first of these packages that this system knows.
 first_known() {
     for package in "$@"; do
-        if apt-cache show "$package" >/dev/null 2>&1; then
+        # One that is only mentioned by others has no version.
+        if [ -n "$(apt-cache madison "$package" 2>/dev/null)" ]; then
             echo "$package"
             return
         fi

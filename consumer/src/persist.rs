@@ -13,7 +13,7 @@ use crate::batch::Batch;
 use crate::dead_letter::DeadLetters;
 use crate::gather::Work;
 use crate::patience::{Patience, Trouble};
-use crate::position::{Inquiry, Notice, Watermarks, first, position};
+use crate::position::{Inquiry, Notice, first, position};
 use crate::record::Counts;
 use crate::settings::Consume;
 use crate::source::{Command, Epoch};
@@ -108,32 +108,38 @@ impl Persist {
             self.store.begin(&self.topic, &new).await?;
             stored.extend(new);
         }
-        Ok(kafka
-            .into_iter()
-            .filter_map(|(partition, kafka)| Some((partition, *stored.get(&partition)?, kafka)))
-            .map(|(partition, stored, kafka)| (partition, stored, self.start(partition, stored, kafka)))
-            .collect())
+        let mut positions = Vec::with_capacity(kafka.len());
+        let mut notices = Vec::new();
+        for (partition, watermarks) in kafka {
+            let Some(stored) = stored.get(&partition).copied() else { continue };
+            let (start, notice) = position(stored, watermarks);
+            positions.push((partition, stored, start));
+            notices.extend(notice.map(|notice| (partition, notice)));
+        }
+        self.notify(&notices);
+        Ok(positions)
     }
 
-    fn start(&self, partition: i32, stored: i64, kafka: Watermarks) -> i64 {
-        let (start, notice) = position(stored, kafka);
-        match notice {
-            None => {}
-            Some(Notice::Lost(records)) => tracing::error!(
+    fn notify(&self, notices: &[(i32, Notice)]) {
+        let anew = notices.iter().filter(|(_, notice)| *notice == Notice::Recreated).map(|(partition, _)| *partition);
+        let anew: Vec<i32> = anew.collect();
+        if !anew.is_empty() {
+            tracing::error!(
                 kafka.topic = self.topic.name,
-                kafka.partition = partition,
-                lost.records = records,
-                "kafka deleted records before they were stored; reading on with the oldest that is left"
-            ),
-            Some(Notice::Recreated) => tracing::error!(
-                kafka.topic = self.topic.name,
-                kafka.partition = partition,
-                stored.offset = stored,
-                kafka.end = kafka.high,
+                kafka.partitions = ?anew,
                 "kafka has fewer records than were stored: the topic was created anew or lost its end; reading it from its begin"
-            ),
+            );
         }
-        start
+        for (partition, notice) in notices {
+            if let Notice::Lost(records) = notice {
+                tracing::error!(
+                    kafka.topic = self.topic.name,
+                    kafka.partition = partition,
+                    lost.records = records,
+                    "kafka deleted records before they were stored; reading on with the oldest that is left"
+                );
+            }
+        }
     }
 
     /// Stores a batch. Returns the epoch that has begun when the offsets must be looked up again.

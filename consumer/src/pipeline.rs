@@ -32,7 +32,7 @@ const BATCHES: usize = 1;
 pub async fn run(settings: &Settings, from_beginning: bool, stop: CancellationToken) -> anyhow::Result<()> {
     let counts = Arc::new(Counts::default());
     let events = ClientEvents::default();
-    let Some(ready) = stop.run_until_cancelled(prepare(settings, &events, from_beginning, &stop)).await else {
+    let Some(ready) = stop.run_until_cancelled(prepare(settings, &events, from_beginning)).await else {
         return Ok(());
     };
     let (store, dead_letters, topic) = ready?;
@@ -83,7 +83,6 @@ async fn prepare(
     settings: &Settings,
     events: &ClientEvents,
     from_beginning: bool,
-    stop: &CancellationToken,
 ) -> anyhow::Result<(Store, DeadLetters, Topic)> {
     let name = settings.kafka.topic.clone();
     let kafka = async {
@@ -101,12 +100,12 @@ async fn prepare(
     };
     let postgres = async {
         let mut store = Store::new(settings.postgres.clone());
-        patiently(&mut store, stop, async |store| store.prepare().await).await?;
+        patiently(&mut store, async |store| store.prepare().await).await;
         anyhow::Ok(store)
     };
     let ((dead_letters, topic), mut store) = tokio::try_join!(kafka, postgres)?;
     if from_beginning {
-        let partitions = patiently(&mut store, stop, async |store| store.rewind(&topic).await).await?;
+        let partitions = patiently(&mut store, async |store| store.rewind(&topic).await).await;
         tracing::info!(
             kafka.partitions = partitions,
             "reading from the beginning; what is stored already is recognized"
@@ -115,22 +114,18 @@ async fn prepare(
     Ok((store, dead_letters, topic))
 }
 
-async fn patiently<T>(
-    store: &mut Store,
-    stop: &CancellationToken,
-    work: impl AsyncFn(&mut Store) -> Result<T, StoreError>,
-) -> anyhow::Result<T> {
+/// Tries until it succeeds. Who has no patience drops it.
+async fn patiently<T>(store: &mut Store, work: impl AsyncFn(&mut Store) -> Result<T, StoreError>) -> T {
     let mut patience = Patience::default();
+    let never = CancellationToken::new();
     loop {
         match work(store).await {
             Ok(done) => {
                 patience.over();
-                return Ok(done);
+                return done;
             }
             Err(error) => {
-                if !patience.wait(&Trouble::Store(error), || false, stop).await {
-                    anyhow::bail!("stopped before postgres was available");
-                }
+                patience.wait(&Trouble::Store(error), || false, &never).await;
             }
         }
     }
@@ -139,23 +134,25 @@ async fn patiently<T>(
 /// Brings the tables up to date, waiting for a server that is not up yet.
 ///
 /// # Errors
-/// The server refuses.
+/// The server refuses, or the stop came first.
 pub async fn migrate(settings: &Postgres, stop: CancellationToken) -> anyhow::Result<()> {
     let mut store = Store::new(settings.clone());
     let mut patience = Patience::default();
-    loop {
+    let count = loop {
         match store.migrate().await {
-            Ok(0) => println!("the tables are up to date"),
-            Ok(count) => println!("{count} migrations applied"),
+            Ok(count) => break count,
             Err(error @ (StoreError::Unavailable(_) | StoreError::Locked(_))) => {
-                if patience.wait(&Trouble::Store(error), || false, &stop).await {
-                    continue;
-                }
+                let going_on = patience.wait(&Trouble::Store(error), || false, &stop).await;
+                anyhow::ensure!(going_on, "stopped before the tables were up to date");
             }
             Err(error) => return Err(error.into()),
         }
-        return Ok(());
+    };
+    match count {
+        0 => println!("the tables are up to date"),
+        count => println!("{count} migrations applied"),
     }
+    Ok(())
 }
 
 /// Waits for all stages: as long as it takes until the stop, and as long as the grace allows after it.

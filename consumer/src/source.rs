@@ -16,7 +16,7 @@ use bytes::Bytes;
 use rdkafka::consumer::{BaseConsumer, CommitMode, Consumer as _};
 use rdkafka::error::{KafkaError, RDKafkaErrorCode};
 use rdkafka::message::{BorrowedMessage, Message as _};
-use rdkafka::{ClientContext as _, Offset, TopicPartitionList};
+use rdkafka::{Offset, TopicPartitionList};
 use shared::kafka::ClientEvents;
 use tokio::runtime::Handle;
 use tokio::sync::{mpsc, oneshot};
@@ -134,7 +134,6 @@ pub fn start(
         epoch: 0,
         waiting: None,
         paused: false,
-        trouble: String::new(),
     };
     std::thread::Builder::new().name("kafka-poll".to_owned()).spawn(move || {
         // Nobody listens any more when the process gave up waiting.
@@ -158,8 +157,6 @@ struct Poller {
     /// What has found no room yet.
     waiting: Option<Event>,
     paused: bool,
-    /// What was last complained about.
-    trouble: String,
 }
 
 impl Poller {
@@ -234,15 +231,14 @@ impl Poller {
                     records.push(record);
                 }
                 Some(Err(error)) => {
-                    self.complain(&error)?;
+                    self.complaint(error)?;
                     break;
                 }
             }
             wait = Duration::ZERO;
         }
         if !records.is_empty() {
-            self.consumer.context().events().reached();
-            self.trouble.clear();
+            self.consumer.context().reached();
         }
         match self.consumer.context().take_change() {
             // What was read before it is void.
@@ -301,29 +297,17 @@ impl Poller {
         }
     }
 
-    /// What poll reports besides records. Only what cannot heal is returned.
-    fn complain(&mut self, error: &KafkaError) -> Result<(), KafkaError> {
+    /// What poll reports besides records; the client has said it already. Only what cannot heal is returned.
+    fn complaint(&mut self, error: KafkaError) -> Result<(), KafkaError> {
         if let KafkaError::MessageConsumptionFatal(_) = error {
-            return Err(error.clone());
+            return Err(error);
         }
-        let text = error.to_string();
-        match error.rdkafka_error_code() {
-            // A partition has no record at the offset that we want: what Postgres knows is to be compared with what Kafka has.
-            // Said once for every partition; the first is enough.
-            Some(RDKafkaErrorCode::AutoOffsetReset) if self.assigned.is_empty() => {}
-            Some(RDKafkaErrorCode::AutoOffsetReset) => {
-                let partitions = std::mem::take(&mut self.assigned);
-                let epoch = self.consumer.context().epoch().advance();
-                self.consumer.context().change(Event::Assigned { epoch, partitions });
-            }
-            Some(RDKafkaErrorCode::PollExceeded) => {
-                tracing::warn!("this process was too slow to poll; partitions moved");
-            }
-            _ if text != self.trouble => {
-                self.consumer.context().error(error.clone(), &text);
-                self.trouble = text;
-            }
-            _ => {}
+        // A partition has no record at the offset that we want: what Postgres knows is to be compared with what Kafka has.
+        // This is said of each partition; the first is enough.
+        if error.rdkafka_error_code() == Some(RDKafkaErrorCode::AutoOffsetReset) && !self.assigned.is_empty() {
+            let partitions = std::mem::take(&mut self.assigned);
+            let epoch = self.consumer.context().epoch().advance();
+            self.consumer.context().change(Event::Assigned { epoch, partitions });
         }
         Ok(())
     }

@@ -1,7 +1,5 @@
 //! The shipped files are the documentation: they hold every key, at its default.
 
-#![expect(clippy::unwrap_used, reason = "a test that cannot go on panics")]
-
 use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
 

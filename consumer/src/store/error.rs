@@ -32,7 +32,11 @@ pub enum StoreError {
 impl From<tokio_postgres::Error> for StoreError {
     fn from(error: tokio_postgres::Error) -> Self {
         let Some(db) = error.as_db_error() else {
-            return Self::Unavailable(causes(&error));
+            let text = causes(&error);
+            // The client has no other word for it.
+            let refused = ["certificate verify failed", "server does not support TLS"];
+            let denied = refused.iter().any(|reason| text.contains(reason));
+            return if denied { Self::Denied(text) } else { Self::Unavailable(text) };
         };
         let code = db.code();
         let text = format!("{} ({})", db.message(), code.code());
@@ -66,7 +70,11 @@ fn causes(error: &dyn std::error::Error) -> String {
     let mut text = error.to_string();
     let mut next = error.source();
     while let Some(cause) = next {
-        text.push_str(&format!(": {cause}"));
+        // Some errors tell their causes themselves.
+        let cause_text = cause.to_string();
+        if !text.contains(&cause_text) {
+            text.push_str(&format!(": {cause_text}"));
+        }
         next = cause.source();
     }
     text

@@ -113,10 +113,11 @@ fn a_variable_may_name_a_file() {
     assert!(absent.starts_with("environment variable KAFKA_PASSWORD_FILE: cannot read /no/such/file: "), "{absent}");
 }
 
+/// File name, text, variables, message.
+type Case = (&'static str, &'static str, &'static [(&'static str, &'static str)], &'static str);
+
 #[test]
 fn faults_are_one_line_with_place_key_and_expectation() {
-    /// File name, text, variables, message.
-    type Case = (&'static str, &'static str, &'static [(&'static str, &'static str)], &'static str);
     let table: &[Case] = &[
         ("a.toml", "[kafka]\nbroker = \"b\"\n", &[], "a.toml:2: kafka.broker: unknown key; did you mean `brokers`?"),
         ("a.toml", "\n[kafak]\nbrokers = \"b\"\n", &[], "a.toml:2: kafak: unknown key; did you mean `kafka`?"),
