@@ -2,6 +2,7 @@
 
 use std::fs;
 use std::hash::{BuildHasher, RandomState};
+use std::io::Read;
 use std::net::{Ipv4Addr, TcpListener};
 use std::path::{Path, PathBuf};
 
@@ -41,4 +42,12 @@ pub(crate) fn free_port() -> u16 {
         .map(|attempt| 15_000 + (RandomState::new().hash_one(attempt) % 15_000) as u16)
         .find(|port| TcpListener::bind((Ipv4Addr::LOCALHOST, *port)).is_ok())
         .unwrap_or_default()
+}
+
+/// 32 hexadecimal digits that nobody can guess.
+pub(crate) fn random() -> Result<String, Error> {
+    let mut bytes = [0; 16];
+    let source = fs::File::open("/dev/urandom").and_then(|mut file| file.read_exact(&mut bytes));
+    source.map_err(doing("reading /dev/urandom"))?;
+    Ok(bytes.iter().map(|byte| format!("{byte:02x}")).collect())
 }

@@ -13,11 +13,9 @@ use rustix::process::Signal;
 use crate::distribution::{self, Distribution};
 use crate::error::{Error, doing};
 use crate::guard::Guarded;
-use crate::home::{Home, free_port};
+use crate::home::{Home, free_port, random};
 use crate::mock::Embedded;
 
-/// A cluster's identity, 16 bytes in base64url. Nobody compares clusters here, and drawing one takes a Java start.
-const CLUSTER_ID: &str = "bG9jYWwtc2xvdHdhdGNoLQ";
 /// Small and quick to start: this broker lives for minutes and serves one machine.
 const JVM: [&str; 5] = ["-Xms64m", "-Xmx256m", "-XX:+UseSerialGC", "-XX:TieredStopAtLevel=1", "-XX:-UsePerfData"];
 /// How often a start is tried when another process takes one of the ports first.
@@ -157,7 +155,9 @@ impl Broker {
         if data.join("meta.properties").exists() {
             return Ok(());
         }
-        let arguments = ["kafka.tools.StorageTool", "format", "-t", CLUSTER_ID, "-c", "server.properties"];
+        // 16 bytes in base64url. Readers remember by the id whose offsets they know, so no two clusters may share one.
+        let cluster = format!("{}A", &random()?[..21]);
+        let arguments = ["kafka.tools.StorageTool", "format", "-t", &cluster, "-c", "server.properties"];
         let arguments = self.java_arguments(&arguments);
         self.guarded.run(&self.distribution.java, &arguments)
     }

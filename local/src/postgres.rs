@@ -3,7 +3,6 @@
 use std::env;
 use std::ffi::OsString;
 use std::fs;
-use std::io::Read;
 use std::net::{Ipv4Addr, TcpStream};
 use std::os::unix::fs::chown;
 use std::path::{Path, PathBuf};
@@ -17,7 +16,7 @@ use url::Url;
 
 use crate::error::{Error, doing};
 use crate::guard::{Guarded, User, send};
-use crate::home::{Home, free_port};
+use crate::home::{Home, free_port, random};
 
 const SUPERUSER: &str = "slotwatch";
 /// How often a start is tried when another process takes the port first.
@@ -256,13 +255,6 @@ fn unprivileged_user() -> Result<Option<User>, Error> {
         program: "an unprivileged user (postgres or nobody)",
         remedy: "create one, or run this as another user than root",
     })
-}
-
-fn random() -> Result<String, Error> {
-    let mut bytes = [0; 16];
-    let source = fs::File::open("/dev/urandom").and_then(|mut file| file.read_exact(&mut bytes));
-    source.map_err(doing("reading /dev/urandom"))?;
-    Ok(bytes.iter().map(|byte| format!("{byte:02x}")).collect())
 }
 
 #[cfg(test)]

@@ -117,6 +117,23 @@ async fn services_print_their_addresses_and_the_demo_watches_given_sites() {
     );
 }
 
+/// The last resort of a machine without Java.
+#[tokio::test(flavor = "multi_thread")]
+async fn without_java_the_demo_falls_back_to_an_embedded_broker_and_says_so() {
+    let world = World::new().await;
+    let variables = [
+        ("JAVA_HOME", "/no/such/java"),
+        ("KAFKA_BROKERS", ""),
+        ("POSTGRES_URL", &world.postgres_url),
+        ("DEMO_SECONDS", "5"),
+    ];
+    let mut demo = Process::start(&binary("local"), &["demo"], variables).unwrap();
+    let status = patiently("the demo", demo.wait()).await.unwrap();
+    let log = demo.log().join("\n");
+    assert!(status.success() && log.contains("missing: 0"), "{log}");
+    assert!(log.contains("WARNING: no Java runtime was found, so this is NOT a real Kafka"), "{log}");
+}
+
 /// A key, its default and its row, for each key of the shipped files.
 #[test]
 fn the_configuration_tables_have_every_key_at_its_default() {

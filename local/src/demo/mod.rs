@@ -72,7 +72,11 @@ async fn watch(
     }
     pipeline.stop_consumer().await?;
     println!("{}", view::totals(&rows.counts().await?));
-    Ok(Account::new(&due, &stored))
+    let account = Account::new(&due, &stored);
+    if !account.adds_up() {
+        println!("{}", pipeline.complaints().join("\n"));
+    }
+    Ok(account)
 }
 
 /// Shows what arrives until it is time to end.
@@ -172,6 +176,12 @@ impl Pipeline {
             (true, Some(started), Some(stopped)) => Ok((started, stopped)),
             _ => bail!("the producer did not end well ({status}):\n{}", log.join("\n")),
         }
+    }
+
+    /// What the two logged at `warn` and above.
+    fn complaints(&self) -> Vec<String> {
+        let lines = [&self.producer, &self.consumer].into_iter().flat_map(Process::log);
+        lines.filter(|line| !line.contains(r#""level":"INFO""#)).collect()
     }
 
     async fn stop_consumer(&mut self) -> anyhow::Result<()> {

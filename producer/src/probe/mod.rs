@@ -6,6 +6,7 @@
 mod client;
 mod exchange;
 mod guard;
+mod ours;
 mod resolver;
 mod tls;
 mod trace;

@@ -18,6 +18,7 @@ use shared::config::Fault;
 use tokio::time::Instant;
 
 use super::micros;
+use super::ours::is_ours;
 use crate::settings::{Dns, Family};
 
 /// How long an answer proves that a name server is alive.
@@ -186,7 +187,7 @@ impl Server {
                 code => Answer::Refusal(code),
             },
             Err(NetError::Dns(DnsError::ResponseCode(code))) => Answer::Refusal(code),
-            Err(NetError::Io(error)) if super::exchange::is_ours(&error) => {
+            Err(NetError::Io(error)) if is_ours(&error) => {
                 Answer::NoResources(std::io::Error::new(error.kind(), error.to_string()))
             }
             Err(error) => Answer::Silence(error.to_string()),
