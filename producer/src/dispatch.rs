@@ -122,8 +122,10 @@ impl Checker {
     }
 
     async fn send(&self, result: CheckResult) {
-        // The publisher takes results until the last sender is gone.
-        let _ = self.results.send(result).await;
+        // The publisher takes results until the last sender is gone, or until the end of the grace.
+        if self.results.send(result).await.is_err() {
+            tracing::error!("a result came after the end of the grace and is lost");
+        }
     }
 }
 

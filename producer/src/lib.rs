@@ -14,4 +14,6 @@ pub mod judge;
 pub mod result;
 
 pub mod once;
+
 pub mod publish;
+pub mod spool;

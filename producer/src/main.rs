@@ -1,5 +1,6 @@
 //! `producer`: see the library for the way of a check.
 
+use std::path::Path;
 use std::process::ExitCode;
 use std::sync::Arc;
 
@@ -7,6 +8,7 @@ use clap::Parser;
 use producer::dispatch::{self, Checker, give_up_at};
 use producer::probe::Probe;
 use producer::settings::Settings;
+use producer::spool::Spool;
 use producer::targets::{Target, load_targets};
 use producer::{once, publish};
 use shared::config::{Cli, ConfigError, Loaded};
@@ -14,6 +16,9 @@ use shared::lifecycle::stop_on_signals;
 use tokio::sync::mpsc;
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
+
+/// How many results may wait for the spool, which is a moment at most while the disk is well.
+const WAITING: usize = 10_000;
 
 /// Times DNS and HTTP checks on a fixed schedule and publishes the results to Kafka
 #[derive(Debug, Parser)]
@@ -74,7 +79,8 @@ async fn run(args: Args, stop: CancellationToken) -> anyhow::Result<ExitCode> {
 
 async fn watch(plan: Plan, stop: CancellationToken) -> anyhow::Result<ExitCode> {
     let Plan { settings, targets, probe } = plan;
-    let (sender, results) = mpsc::channel(settings.publish.max_waiting);
+    let spool = Spool::open(Path::new(&settings.spool.file), settings.spool.max_bytes)?;
+    let (sender, results) = mpsc::channel(WAITING);
     let (checks_end, delivery_ends) = (CancellationToken::new(), CancellationToken::new());
     let location = settings.schedule.location.as_str().into();
     let checker = Checker { probe, location, results: sender, give_up: checks_end.clone() };
@@ -92,7 +98,7 @@ async fn watch(plan: Plan, stop: CancellationToken) -> anyhow::Result<ExitCode> 
     let pipeline = async {
         tokio::join!(
             dispatch::run(targets, settings.schedule.max_concurrent, checker, stop.clone()),
-            publish::run(&settings.kafka, &settings.publish, results, delivery_ends.clone()),
+            publish::run(&settings.kafka, &settings.publish, spool, results, delivery_ends.clone()),
         )
     };
     let (tally, summary) = tokio::select! {
@@ -105,14 +111,15 @@ async fn watch(plan: Plan, stop: CancellationToken) -> anyhow::Result<ExitCode> 
         checks.missed = tally.missed,
         results.delivered = summary.delivered,
         results.refused = summary.refused,
-        results.undelivered = summary.undelivered,
+        results.dropped = summary.dropped,
+        results.spooled = summary.spooled,
         "producer stopped"
     );
-    if summary.undelivered > 0 {
-        tracing::error!(
-            results.undelivered = summary.undelivered,
-            "results were lost: kafka did not take them in time"
-        );
+    if summary.spooled > 0 {
+        tracing::warn!(results.spooled = summary.spooled, "results wait in the spool for the next start");
+    }
+    if summary.lost > 0 {
+        tracing::error!(results.lost = summary.lost, "results are lost: they could not be spooled");
     }
     Ok(ExitCode::SUCCESS)
 }

@@ -1,28 +1,47 @@
-//! Results to Kafka. A result is done when the broker's delivery report says so, and not before.
+//! Results to Kafka, by way of the spool: on disk first, then to the brokers in the order they came, and off the disk when a
+//! delivery report says that the brokers have them. All of it on a thread of its own, since disks block.
 
+mod outgoing;
+mod reports;
+
+use std::collections::{BTreeSet, VecDeque};
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::mpsc::{Receiver as Refusals, SyncSender, sync_channel};
-use std::time::Duration;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::mpsc::{Receiver as Reported, sync_channel};
+use std::thread;
+use std::time::{Duration, Instant};
 
 use anyhow::Context;
-use percent_encoding::{NON_ALPHANUMERIC, utf8_percent_encode};
-use rdkafka::config::RDKafkaLogLevel;
 use rdkafka::error::{KafkaError, RDKafkaErrorCode};
-use rdkafka::message::{DeliveryResult, Header, OwnedHeaders, OwnedMessage};
-use rdkafka::producer::{BaseRecord, Producer, ProducerContext, ThreadedProducer};
-use rdkafka::{ClientContext, Message};
-use shared::backoff::Backoff;
+use rdkafka::producer::ThreadedProducer;
 use shared::kafka::{ClientEvents, Kafka, ensure_topics};
 use shared::message::CheckResult;
+use tokio::runtime::Handle;
 use tokio::sync::mpsc::Receiver;
+use tokio::sync::oneshot;
 use tokio_util::sync::CancellationToken;
 
 use crate::settings::Publish;
+use crate::spool::Spool;
+use outgoing::Outgoing;
+use reports::{Report, Reports};
 
 const CLIENT_ID: &str = "slotwatch-producer";
-/// How long to wait when the client's queue is full.
-const FULL_WAIT: Duration = Duration::from_millis(50);
+/// Most results of one transaction of the spool.
+const GROUP: usize = 1000;
+/// How long the first result of a group waits for others. Nobody but a killed process notices it.
+const GATHER: Duration = Duration::from_millis(5);
+/// How long a wait for results is while reports are expected, and while nothing is.
+const BUSY: Duration = Duration::from_millis(20);
+const IDLE: Duration = Duration::from_millis(200);
+/// How many of the newest results are kept in memory, to be sent without a look at the disk.
+const FRESH: usize = 5000;
+/// How many results are read from the disk at a time.
+const READ: usize = 500;
+/// How long to wait after the disk refused, or the client gave a message back.
+const AGAIN: Duration = Duration::from_secs(1);
+/// How often it is said that results are being dropped.
+const REMIND: Duration = Duration::from_secs(10);
 
 /// What became of the results.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -31,56 +50,79 @@ pub struct Summary {
     pub delivered: u64,
     /// Refused by the brokers for good: too large, for instance.
     pub refused: u64,
-    /// Finished, but not acknowledged before the end.
-    pub undelivered: u64,
+    /// Dropped because the spool was full.
+    pub dropped: u64,
+    /// Left in the spool for the next start.
+    pub spooled: u64,
+    /// Never written to the spool, because the disk refused to the end.
+    pub lost: u64,
 }
 
-/// Publishes results until their channel closes and the last is acknowledged, or until `give_up`.
+/// Spools and publishes results until their channel closes and the last is acknowledged, or until `give_up`.
 ///
 /// # Errors
-/// The client cannot be made, which validated settings rule out.
+/// The client or the thread cannot be made, which validated settings rule out.
 pub async fn run(
     kafka: &Kafka,
     publish: &Publish,
-    mut results: Receiver<CheckResult>,
+    spool: Spool,
+    results: Receiver<CheckResult>,
     give_up: CancellationToken,
 ) -> anyhow::Result<Summary> {
+    let topic_exists = Arc::new(AtomicBool::new(false));
+    let outbox = Outbox::open(kafka, publish, spool, topic_exists.clone())?;
+    let (done_in, done) = oneshot::channel();
+    let runtime = Handle::current();
+    thread::Builder::new().name("publish".to_owned()).spawn(move || {
+        // Nobody waits for it any more when the process gives up.
+        let _ = done_in.send(outbox.work(results, &runtime, &give_up));
+    })?;
     let wanted = [kafka.topic.as_str()];
-    let topics = tokio::select! {
-        topics = ensure_topics(kafka, CLIENT_ID, &wanted) => Some(topics),
-        () = give_up.cancelled() => None,
+    let topics = async {
+        let ensured = ensure_topics(kafka, CLIENT_ID, &wanted).await;
+        topic_exists.store(ensured.is_ok(), Ordering::Release);
+        match ensured {
+            Ok(()) => std::future::pending().await,
+            Err(error) => error,
+        }
     };
-    let mut summary = Summary::default();
-    if let Some(topics) = topics {
-        topics.context("kafka client")?;
-        let mut outbox = Outbox::open(kafka, publish)?;
-        outbox.drain(&mut results, &give_up).await;
-        summary = outbox.summary();
+    tokio::select! {
+        summary = done => summary.context("the publishing thread has died"),
+        error = topics => Err(error).context("kafka client"),
     }
-    // What the checks still hand over in the last instants counts, too.
-    results.close();
-    while results.recv().await.is_some() {
-        summary.undelivered += 1;
-    }
-    Ok(summary)
 }
 
-/// The producer's client and the account of what it was given.
 struct Outbox {
+    spool: Spool,
     producer: ThreadedProducer<Reports>,
-    reports: Reports,
-    /// Messages that the client gave back, to be sent again.
-    returned: Refusals<OwnedMessage>,
+    reports: Reported<Report>,
     topic: String,
-    sent: u64,
-    /// Results that were taken but never handed to the client.
-    unsent: u64,
+    topic_exists: Arc<AtomicBool>,
+    /// Most messages under way.
+    window: usize,
+    in_flight: BTreeSet<u64>,
+    /// The number of the next result to send.
+    cursor: u64,
+    /// The newest results without a gap, up to the last one in the spool.
+    fresh: VecDeque<(u64, Outgoing)>,
+    /// Taken, but refused by the disk so far.
+    unspooled: Vec<CheckResult>,
+    /// Reported, but not yet removed from the spool.
+    done: Vec<u64>,
+    /// Not before this moment the disk is tried again.
+    disk_rests: Option<Instant>,
+    /// Whether that has been said.
+    disk_refuses: bool,
+    /// Not before this moment the client is tried again.
+    client_rests: Option<Instant>,
+    reminded: Option<Instant>,
+    summary: Summary,
 }
 
 impl Outbox {
-    fn open(kafka: &Kafka, publish: &Publish) -> anyhow::Result<Self> {
-        let (back, returned) = sync_channel(publish.max_waiting);
-        let reports = Reports { events: ClientEvents::default(), counts: Arc::default(), back };
+    fn open(kafka: &Kafka, publish: &Publish, spool: Spool, topic_exists: Arc<AtomicBool>) -> anyhow::Result<Self> {
+        let window = publish.max_in_flight;
+        let (report, reports) = sync_channel(window);
         let mut config = kafka.client_config(CLIENT_ID);
         let own = [
             ("enable.idempotence", "true"),
@@ -90,206 +132,226 @@ impl Outbox {
             ("partitioner", "murmur2_random"),
             ("compression.type", &publish.compression),
             ("linger.ms", &publish.linger.as_millis().to_string()),
-            ("queue.buffering.max.messages", &publish.max_waiting.to_string()),
+            ("queue.buffering.max.messages", &window.to_string()),
         ];
         for (key, value) in own {
             if !kafka.options.contains_key(key) {
                 config.set(key, value);
             }
         }
-        let producer = config.create_with_context(reports.clone()).context("kafka client")?;
-        Ok(Self { producer, reports, returned, topic: kafka.topic.clone(), sent: 0, unsent: 0 })
-    }
-
-    fn summary(&self) -> Summary {
-        let (delivered, refused) = self.reports.counts();
-        Summary { delivered, refused, undelivered: self.unsent + (self.sent - delivered - refused) }
-    }
-
-    async fn drain(&mut self, results: &mut Receiver<CheckResult>, give_up: &CancellationToken) {
-        let mut again = tokio::time::interval(Duration::from_millis(250));
-        loop {
-            tokio::select! {
-                biased;
-                () = give_up.cancelled() => return,
-                _ = again.tick() => self.send_returned(give_up).await,
-                result = results.recv() => match result {
-                    Some(result) => self.send(&result, give_up).await,
-                    None => break,
-                },
-            }
+        let context = Reports { events: ClientEvents::default(), reports: report };
+        let producer = config.create_with_context(context).context("kafka client")?;
+        if !spool.is_empty() {
+            tracing::info!(
+                spool.results = spool.len(),
+                "results of an earlier run wait in the spool; sending them first"
+            );
         }
-        // The reports of what is under way; what comes back is sent again.
-        while self.reports.done() < self.sent && !give_up.is_cancelled() {
-            self.send_returned(give_up).await;
-            let producer = self.producer.clone();
-            let flushed = tokio::task::spawn_blocking(move || producer.flush(Duration::from_millis(100))).await;
-            tracing::trace!(?flushed, "flush");
-        }
-    }
-
-    async fn send(&mut self, result: &CheckResult, give_up: &CancellationToken) {
-        let outgoing = match Outgoing::new(result) {
-            Ok(outgoing) => outgoing,
-            Err(error) => {
-                // No value of the types can cause this; should it come, it is not to pass in silence.
-                tracing::error!(%error, target.name = result.meta.target, "result cannot be encoded");
-                self.unsent += 1;
-                return;
-            }
-        };
-        if self.enqueue(&outgoing, give_up).await {
-            self.sent += 1;
-        } else {
-            self.unsent += 1;
-        }
-    }
-
-    async fn send_returned(&mut self, give_up: &CancellationToken) {
-        while let Ok(message) = self.returned.try_recv() {
-            let outgoing = Outgoing::of_returned(message);
-            // It is counted as sent already; when this fails, it stays so and ends as undelivered.
-            self.enqueue(&outgoing, give_up).await;
-        }
-    }
-
-    /// Hands a message to the client, waiting for room; false when that was given up.
-    async fn enqueue(&self, outgoing: &Outgoing, give_up: &CancellationToken) -> bool {
-        let mut backoff = Backoff::new(FULL_WAIT, Duration::from_secs(1));
-        loop {
-            match self.producer.send(outgoing.record(&self.topic)) {
-                Ok(()) => return true,
-                Err((KafkaError::MessageProduction(RDKafkaErrorCode::QueueFull), _)) => {}
-                Err((error, _)) => tracing::warn!(%error, "kafka client takes no message; trying again"),
-            }
-            tokio::select! {
-                () = give_up.cancelled() => return false,
-                () = tokio::time::sleep(backoff.wait()) => {}
-            }
-        }
-    }
-}
-
-/// A message as it goes to Kafka.
-struct Outgoing {
-    key: Vec<u8>,
-    payload: Vec<u8>,
-    headers: OwnedHeaders,
-    timestamp: i64,
-}
-
-impl Outgoing {
-    fn new(result: &CheckResult) -> serde_json::Result<Self> {
         Ok(Self {
-            key: result.meta.target.clone().into_bytes(),
-            payload: serde_json::to_vec(result)?,
-            headers: headers(result),
-            timestamp: result.meta.scheduled_at.as_millis() + result.meta.lateness / 1000,
+            spool,
+            producer,
+            reports,
+            topic: kafka.topic.clone(),
+            topic_exists,
+            window,
+            in_flight: BTreeSet::new(),
+            cursor: 0,
+            fresh: VecDeque::new(),
+            unspooled: Vec::new(),
+            done: Vec::new(),
+            disk_rests: None,
+            disk_refuses: false,
+            client_rests: None,
+            reminded: None,
+            summary: Summary::default(),
         })
     }
 
-    fn of_returned(message: OwnedMessage) -> Self {
-        Self {
-            key: message.key().unwrap_or_default().to_vec(),
-            payload: message.payload().unwrap_or_default().to_vec(),
-            timestamp: message.timestamp().to_millis().unwrap_or_default(),
-            headers: message.headers().cloned().unwrap_or_default(),
+    fn work(mut self, mut results: Receiver<CheckResult>, runtime: &Handle, give_up: &CancellationToken) -> Summary {
+        let mut open = true;
+        while !give_up.is_cancelled() && (open || !self.unspooled.is_empty() || !self.spool.is_empty()) {
+            open = self.gather(&mut results, runtime, open);
+            self.take_reports();
+            if is_over(&mut self.disk_rests) {
+                self.store();
+            }
+            if is_over(&mut self.client_rests) {
+                self.send_on();
+            }
+        }
+        // What the checks hand over in the last instants goes to the disk, too.
+        results.close();
+        while let Ok(result) = results.try_recv() {
+            self.unspooled.push(result);
+        }
+        self.take_reports();
+        self.store();
+        self.summary.spooled = self.spool.len();
+        self.summary.lost = self.unspooled.len() as u64;
+        self.summary
+    }
+
+    /// Takes what has come, and waits a little if nothing has. Returns whether more can come.
+    fn gather(&mut self, results: &mut Receiver<CheckResult>, runtime: &Handle, open: bool) -> bool {
+        let pause = if self.in_flight.is_empty() { IDLE } else { BUSY };
+        // While the disk refuses, results wait in their channel, and when that is full, checks wait.
+        if !open || !self.unspooled.is_empty() {
+            thread::sleep(BUSY);
+            return open;
+        }
+        let taken = &mut self.unspooled;
+        let first = runtime.block_on(async { tokio::time::timeout(pause, results.recv_many(taken, GROUP)).await });
+        match first {
+            Ok(0) => return false,
+            Ok(count) if count < GROUP => {
+                thread::sleep(GATHER);
+                while taken.len() < GROUP
+                    && let Ok(result) = results.try_recv()
+                {
+                    taken.push(result);
+                }
+            }
+            Ok(_) | Err(_) => {}
+        }
+        true
+    }
+
+    fn take_reports(&mut self) {
+        while let Ok(report) = self.reports.try_recv() {
+            let (Report::Delivered(seq) | Report::Refused(seq) | Report::Returned(seq)) = report;
+            self.in_flight.remove(&seq);
+            match report {
+                Report::Delivered(_) => self.summary.delivered += 1,
+                Report::Refused(_) => self.summary.refused += 1,
+                Report::Returned(_) => {
+                    self.cursor = self.cursor.min(seq);
+                    self.client_rests = Some(Instant::now() + AGAIN);
+                    continue;
+                }
+            }
+            self.done.push(seq);
         }
     }
 
-    fn record<'a>(&'a self, topic: &'a str) -> BaseRecord<'a, [u8], [u8]> {
-        BaseRecord::to(topic)
-            .key(&self.key[..])
-            .payload(&self.payload[..])
-            .headers(self.headers.clone())
-            .timestamp(self.timestamp)
-    }
-}
-
-/// CloudEvents attributes in Kafka's binary content mode, so that a router need not open the message.
-fn headers(result: &CheckResult) -> OwnedHeaders {
-    let meta = &result.meta;
-    let source = format!("/locations/{}", utf8_percent_encode(&meta.location, NON_ALPHANUMERIC));
-    let pairs = [
-        ("content-type", "application/json".to_owned()),
-        ("ce_specversion", "1.0".to_owned()),
-        ("ce_type", format!("slotwatch.check-result.v{}", meta.version)),
-        ("ce_source", source),
-        ("ce_id", meta.id.to_string()),
-        ("ce_time", meta.scheduled_at.to_string()),
-    ];
-    pairs.iter().fold(OwnedHeaders::new_with_capacity(pairs.len()), |headers, (key, value)| {
-        headers.insert(Header { key, value: Some(value) })
-    })
-}
-
-/// Takes the delivery reports, on the client's thread.
-#[derive(Clone)]
-struct Reports {
-    events: ClientEvents,
-    counts: Arc<Counts>,
-    back: SyncSender<OwnedMessage>,
-}
-
-#[derive(Default)]
-struct Counts {
-    delivered: AtomicU64,
-    refused: AtomicU64,
-}
-
-impl Reports {
-    fn counts(&self) -> (u64, u64) {
-        (self.counts.delivered.load(Ordering::Acquire), self.counts.refused.load(Ordering::Acquire))
-    }
-
-    fn done(&self) -> u64 {
-        let (delivered, refused) = self.counts();
-        delivered + refused
-    }
-}
-
-impl ClientContext for Reports {
-    fn log(&self, level: RDKafkaLogLevel, facility: &str, message: &str) {
-        self.events.log(level, facility, message);
-    }
-
-    fn error(&self, error: KafkaError, reason: &str) {
-        self.events.error(error, reason);
-    }
-}
-
-impl ProducerContext for Reports {
-    type DeliveryOpaque = ();
-
-    fn delivery(&self, result: &DeliveryResult<'_>, (): ()) {
-        match result {
-            Ok(_) => {
-                self.counts.delivered.fetch_add(1, Ordering::AcqRel);
-                self.events.reached();
+    /// To the disk with what is new, and off it with what is done.
+    fn store(&mut self) {
+        if self.unspooled.is_empty() && self.done.is_empty() {
+            return;
+        }
+        // These types have no value that JSON cannot express.
+        let payloads: Vec<Vec<u8>> =
+            self.unspooled.iter().map(|result| serde_json::to_vec(result).unwrap_or_default()).collect();
+        let first = self.spool.next();
+        match self.spool.update(&payloads, &self.done) {
+            Ok(dropped) => {
+                if std::mem::take(&mut self.disk_refuses) {
+                    tracing::info!("results are spooled again");
+                }
+                self.done.clear();
+                let results = self.unspooled.drain(..).zip(payloads);
+                let fresh =
+                    (first..).zip(results).map(|(seq, (result, payload))| (seq, Outgoing::new(&result, payload)));
+                self.fresh.extend(fresh);
+                // Those that go are read from the disk when their turn comes.
+                self.fresh.drain(..self.fresh.len().saturating_sub(FRESH));
+                self.mind_dropped(dropped);
             }
-            Err((error, message)) if is_final(error) => {
-                self.counts.refused.fetch_add(1, Ordering::AcqRel);
-                let key = message.key().map(String::from_utf8_lossy);
-                tracing::error!(%error, target.name = ?key, "kafka refused a result for good");
-            }
-            Err((error, message)) => {
-                tracing::debug!(%error, "result came back from the client");
-                // The channel holds as many as the client can; while the process is ending nobody may listen.
-                let _ = self.back.try_send(message.detach());
+            Err(error) => {
+                if !self.disk_refuses {
+                    tracing::error!(%error, "results cannot be spooled; trying again until they can");
+                }
+                self.disk_refuses = true;
+                self.disk_rests = Some(Instant::now() + AGAIN);
             }
         }
     }
+
+    fn mind_dropped(&mut self, dropped: u64) {
+        self.summary.dropped += dropped;
+        if dropped > 0 && self.reminded.is_none_or(|last| last.elapsed() >= REMIND) {
+            tracing::error!(
+                results.dropped = self.summary.dropped,
+                "the spool is full; the oldest results are dropped"
+            );
+            self.reminded = Some(Instant::now());
+        }
+    }
+
+    /// Hands the client as many of the next results as may be under way.
+    fn send_on(&mut self) {
+        while self.topic_exists.load(Ordering::Acquire) && self.in_flight.len() < self.window {
+            let in_memory = self.fresh.front().map_or(self.spool.next(), |(seq, _)| *seq);
+            let went_on = if self.cursor < in_memory { self.send_from_disk(in_memory) } else { self.send_fresh() };
+            if !went_on {
+                return;
+            }
+        }
+    }
+
+    fn send_fresh(&mut self) -> bool {
+        let Some((seq, outgoing)) = self.fresh.pop_front() else { return false };
+        if seq < self.cursor || self.send(seq, &outgoing) {
+            return true;
+        }
+        self.fresh.push_front((seq, outgoing));
+        false
+    }
+
+    /// Sends results with numbers below `until`, which are not in memory.
+    fn send_from_disk(&mut self, until: u64) -> bool {
+        let limit = READ.min(self.window - self.in_flight.len());
+        let rows = match self.spool.read(self.cursor, until, limit) {
+            Ok(rows) => rows,
+            Err(error) => {
+                tracing::error!(%error, "spooled results cannot be read; trying again");
+                self.client_rests = Some(Instant::now() + AGAIN);
+                return false;
+            }
+        };
+        if rows.is_empty() {
+            self.cursor = until;
+        }
+        for (seq, payload) in rows {
+            match Outgoing::of_spooled(payload) {
+                Ok(outgoing) if !self.send(seq, &outgoing) => return false,
+                Ok(_) => {}
+                Err(error) => {
+                    tracing::error!(%error, "a spooled result is unreadable; it is given up");
+                    self.summary.refused += 1;
+                    self.done.push(seq);
+                    self.cursor = seq + 1;
+                }
+            }
+        }
+        true
+    }
+
+    /// Hands one message to the client, unless it is under way; false when the client takes none now.
+    fn send(&mut self, seq: u64, outgoing: &Outgoing) -> bool {
+        if !self.in_flight.contains(&seq) {
+            // Numbers fit: a spool does not live to see 2^63 results.
+            match self.producer.send(outgoing.record(&self.topic, usize::try_from(seq).unwrap_or_default())) {
+                Ok(()) => {
+                    self.in_flight.insert(seq);
+                }
+                Err((KafkaError::MessageProduction(RDKafkaErrorCode::QueueFull), _)) => return false,
+                Err((error, _)) => {
+                    tracing::warn!(%error, "the kafka client takes no message; trying again");
+                    self.client_rests = Some(Instant::now() + AGAIN);
+                    return false;
+                }
+            }
+        }
+        self.cursor = seq + 1;
+        true
+    }
 }
 
-/// Errors that no second try will mend.
-fn is_final(error: &KafkaError) -> bool {
-    matches!(
-        error.rdkafka_error_code(),
-        Some(
-            RDKafkaErrorCode::MessageSizeTooLarge
-                | RDKafkaErrorCode::InvalidMessageSize
-                | RDKafkaErrorCode::InvalidRecord
-                | RDKafkaErrorCode::InvalidTimestamp
-        )
-    )
+/// Whether a rest is over, or there was none.
+fn is_over(rest: &mut Option<Instant>) -> bool {
+    if rest.is_some_and(|until| Instant::now() < until) {
+        return false;
+    }
+    *rest = None;
+    true
 }

@@ -24,6 +24,8 @@ pub struct Settings {
     pub kafka: Kafka,
     /// How the results go there.
     pub publish: Publish,
+    /// Where they wait.
+    pub spool: Spool,
     /// How the process ends.
     pub stop: Stop,
     /// What it says.
@@ -114,8 +116,18 @@ pub struct Publish {
     /// How long a result may wait for others to share a request with.
     #[serde(with = "duration")]
     pub linger: Duration,
-    /// How many finished results may wait for the brokers in memory.
-    pub max_waiting: usize,
+    /// How many results may be under way to the brokers at the same time.
+    pub max_in_flight: usize,
+}
+
+/// The `[spool]` section.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct Spool {
+    /// The file in which results wait until the brokers have them.
+    pub file: String,
+    /// How many bytes of messages may wait; beyond that the oldest are dropped.
+    pub max_bytes: u64,
 }
 
 impl Default for Site {
@@ -156,7 +168,13 @@ impl Default for Probe {
 
 impl Default for Publish {
     fn default() -> Self {
-        Self { compression: "lz4".to_owned(), linger: Duration::from_millis(100), max_waiting: 100_000 }
+        Self { compression: "lz4".to_owned(), linger: Duration::from_millis(100), max_in_flight: 10_000 }
+    }
+}
+
+impl Default for Spool {
+    fn default() -> Self {
+        Self { file: "slotwatch-spool.sqlite".to_owned(), max_bytes: 1 << 30 }
     }
 }
 
@@ -183,8 +201,14 @@ impl Checked for Settings {
         if self.publish.linger > Duration::from_secs(900) {
             return Err(Fault::new("publish.linger", "must not be longer than 15m"));
         }
-        if self.publish.max_waiting == 0 {
-            return Err(Fault::new("publish.max_waiting", "must be at least 1"));
+        if !(1..=1_000_000).contains(&self.publish.max_in_flight) {
+            return Err(Fault::new("publish.max_in_flight", "expected a number from 1 to 1000000"));
+        }
+        if self.spool.file.is_empty() {
+            return Err(Fault::missing("spool.file"));
+        }
+        if self.spool.max_bytes < 1 << 20 {
+            return Err(Fault::new("spool.max_bytes", "must be at least 1048576"));
         }
         match self.publish.compression.as_str() {
             "none" | "gzip" | "snappy" | "lz4" | "zstd" => Ok(()),

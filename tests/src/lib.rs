@@ -2,10 +2,12 @@
 //!
 //! Every [`World`] has a database, topics and a consumer group of its own on services that all tests share.
 
+mod account;
 mod proxy;
 mod topic;
 mod world;
 
+pub use account::{Slot, due, due_between, logged, stop};
 pub use proxy::Proxy;
 pub use topic::{Record, read_topic, send};
 pub use world::{Stored, World, binary, patiently};

@@ -1,3 +1,4 @@
+use std::collections::BTreeSet;
 use std::path::PathBuf;
 use std::process::Command;
 use std::sync::LazyLock;
@@ -10,6 +11,8 @@ use local::services::Options;
 use tempfile::TempDir;
 use tokio::task::JoinSet;
 use tokio_postgres::{Client, NoTls, Row};
+
+use crate::Slot;
 
 /// How long anything may take that is awaited.
 const PATIENCE: Duration = Duration::from_secs(60);
@@ -109,6 +112,7 @@ impl World {
             ("CONSUME_GROUP", self.name.clone()),
             ("CONSUME_DEAD_LETTER_TOPIC", self.dead_letter_topic()),
             ("POSTGRES_URL", self.postgres_url.clone()),
+            ("SPOOL_FILE", self.folder.path().join("spool.sqlite").display().to_string()),
         ]
     }
 
@@ -155,6 +159,15 @@ impl World {
             detail: row.get(4),
         };
         self.query(query).await.iter().map(row).collect()
+    }
+
+    /// The slots of all rows.
+    pub async fn slots(&self) -> BTreeSet<Slot> {
+        if !self.has_tables().await {
+            return BTreeSet::new();
+        }
+        let query = "SELECT target, (extract(epoch FROM scheduled_at) * 1000)::bigint FROM check_results";
+        self.query(query).await.iter().map(|row| (row.get(0), row.get(1))).collect()
     }
 
     /// Looks at the rows until they satisfy.

@@ -9,12 +9,9 @@ use std::time::Duration;
 
 use local::certificate::Authority;
 use local::dns::{Answer, DnsServer};
-use local::process::Process;
 use local::site::{Behaviour, Framing, Response, Site};
-use producer::schedule::Rhythm;
-use rustix::process::Signal;
 use serde_json::Value;
-use tests::{Stored, World, patiently, read_topic, send};
+use tests::{Stored, World, due, logged, patiently, read_topic, send, stop};
 
 const HOSTS: [&str; 7] =
     ["fine.test", "secure.test", "expired.test", "killed.test", "silent.test", "cut.test", "hop.test"];
@@ -25,20 +22,6 @@ fn loopback() -> Answer {
 
 fn target(name: &str, url: &str, more: &str) -> String {
     format!("[[targets]]\nname = {name:?}\nurl = {url:?}\ninterval = \"1s\"\ntimeout = \"700ms\"\n{more}\n")
-}
-
-/// The value of a field in the first line of a log that has it.
-fn logged(process: &Process, field: &str) -> i64 {
-    let lines = process.log();
-    let values = lines.iter().filter_map(|line| serde_json::from_str::<Value>(line).ok()?.get(field)?.as_i64());
-    values.into_iter().next().unwrap_or_else(|| panic!("no {field} in {lines:#?}"))
-}
-
-async fn stop(mut process: Process) -> Process {
-    process.signal(Signal::TERM).unwrap();
-    let status = patiently("stopping", process.wait()).await.unwrap();
-    assert!(status.success(), "{status}: {:#?}", process.log());
-    process
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -75,22 +58,13 @@ async fn every_slot_that_was_due_is_stored_once_and_failures_have_their_own_clas
     let producer = stop(producer).await;
 
     // Accounting by the schedule's arithmetic.
-    let (started, stopped) = (logged(&producer, "schedule.started_at_ms"), logged(&producer, "schedule.stopped_at_ms"));
     let names = ["fine", "secure", "hop", "wrong", "expired", "killed", "silent", "cut", "nowhere"];
-    let due: BTreeSet<(String, i64)> = names
-        .iter()
-        .flat_map(|name| {
-            let rhythm = Rhythm::new(name, Duration::from_secs(1));
-            rhythm.between(rhythm.latest(started), stopped).map(|slot| ((*name).to_owned(), slot))
-        })
-        .collect();
+    let due = due(&producer, &names, Duration::from_secs(1));
     let rows = world.until_stored("all that was due", |rows| rows.len() >= due.len()).await;
     stop(consumer).await;
     assert_eq!(logged(&producer, "results.delivered"), due.len() as i64);
-    let slots =
-        world.query("SELECT target, (extract(epoch FROM scheduled_at) * 1000)::bigint FROM check_results").await;
-    assert_eq!(slots.iter().map(|row| (row.get(0), row.get(1))).collect::<BTreeSet<(String, i64)>>(), due);
-    assert_eq!(slots.len(), due.len());
+    assert_eq!(world.slots().await, due);
+    assert_eq!(rows.len(), due.len());
 
     // Verdicts.
     /// State, class and phase.

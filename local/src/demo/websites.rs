@@ -72,6 +72,7 @@ impl Websites {
     pub(super) fn variables(&self) -> Vec<(&'static str, String)> {
         let text = |path: &Path| path.display().to_string();
         let mut variables = vec![("SCHEDULE_TARGETS_FILE", text(&self.targets_file())), ("SITE_URL", String::new())];
+        variables.push(("SPOOL_FILE", text(&self.folder.path().join("spool.sqlite"))));
         if let Some(local) = &self.local {
             variables.push(("DNS_SERVERS", local.dns.addr().to_string()));
             variables.push(("PROBE_CA_FILE", text(&local.authority.ca_file())));

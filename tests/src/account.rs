@@ -1,0 +1,53 @@
+//! The account of a producer's run, by the schedule's arithmetic and by its log.
+
+use std::collections::BTreeSet;
+use std::time::Duration;
+
+use local::process::Process;
+use producer::schedule::Rhythm;
+use rustix::process::Signal;
+use serde_json::Value;
+
+use crate::patiently;
+
+/// A target's name and a slot in milliseconds of Unix time.
+pub type Slot = (String, i64);
+
+/// The value of a field in the first line of a log that has it.
+///
+/// # Panics
+/// No line has it.
+pub fn logged(process: &Process, field: &str) -> i64 {
+    let lines = process.log();
+    let mut values = lines.iter().filter_map(|line| serde_json::from_str::<Value>(line).ok()?.get(field)?.as_i64());
+    values.next().unwrap_or_else(|| panic!("no {field} in {lines:#?}"))
+}
+
+/// The slots that a producer owes that has stopped.
+///
+/// # Panics
+/// Its log does not say when it started and stopped.
+pub fn due(producer: &Process, names: &[&str], interval: Duration) -> BTreeSet<Slot> {
+    let bounds = (logged(producer, "schedule.started_at_ms"), logged(producer, "schedule.stopped_at_ms"));
+    due_between(bounds, names, interval)
+}
+
+/// The slots between two instants, and for each target the last one before.
+pub fn due_between((started, stopped): (i64, i64), names: &[&str], interval: Duration) -> BTreeSet<Slot> {
+    let slots = |name: &&str| {
+        let (name, rhythm) = ((*name).to_owned(), Rhythm::new(name, interval));
+        rhythm.between(rhythm.latest(started), stopped).map(move |slot| (name.clone(), slot))
+    };
+    names.iter().flat_map(slots).collect()
+}
+
+/// Asks a process to stop, and sees it end well.
+///
+/// # Panics
+/// It does not.
+pub async fn stop(mut process: Process) -> Process {
+    process.signal(Signal::TERM).expect("a signal");
+    let status = patiently("stopping", process.wait()).await.expect("an end");
+    assert!(status.success(), "{status}: {:#?}", process.log());
+    process
+}
