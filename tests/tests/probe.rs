@@ -33,7 +33,7 @@ impl Lab {
         let authority = Authority::new().unwrap();
         let mut settings = Settings::default();
         settings.dns.servers = vec![dns.addr().to_string()];
-        settings.dns.timeout = Duration::from_millis(300);
+        settings.dns.timeout = Duration::from_secs(1);
         settings.probe.ca_file = authority.ca_file().display().to_string();
         settings.probe.max_body_bytes = 10_000;
         Self { dns, authority, settings }
@@ -43,7 +43,7 @@ impl Lab {
     async fn check(&self, url: &str, fields: &str) -> CheckResult {
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join("targets.toml");
-        let timeout = if fields.contains("timeout") { "" } else { "timeout = '800ms'" };
+        let timeout = if fields.contains("timeout") { "" } else { "timeout = '20s'" };
         std::fs::write(&path, format!("[[targets]]\nname = 'x'\nurl = '{url}'\n{timeout}\n{fields}\n")).unwrap();
         let variables = [("SCHEDULE_TARGETS_FILE", path.to_str().unwrap())];
         let targets = load_targets(&load(None, &Environment::from_pairs(variables)).unwrap()).unwrap();
@@ -66,7 +66,8 @@ fn verdict(result: &CheckResult) -> String {
 async fn http_sites() {
     let lab = Lab::new().await;
     let page = || Response::ok("<h1>Welcome</h1>");
-    let slow = Duration::from_secs(3);
+    let slow = Duration::from_secs(60);
+    let soon = "timeout = '500ms'";
     let big = "x".repeat(20_000) + "needle";
     let table: Vec<(&str, Behaviour, &str, &str)> = vec![
         ("healthy", page().into(), "", "up"),
@@ -79,9 +80,9 @@ async fn http_sites() {
         ("reset before head", Behaviour::ResetBeforeHead, "", "down protocol first_byte"),
         ("close", Behaviour::CloseWithoutAnswer, "", "down protocol first_byte"),
         ("garbage", Behaviour::Garbage, "", "down protocol first_byte"),
-        ("silent", Behaviour::Silent, "", "down timeout first_byte"),
-        ("slow head", page().slow(slow, Duration::ZERO).into(), "", "down timeout first_byte"),
-        ("slow body", page().slow(Duration::ZERO, slow).into(), "", "down timeout transfer"),
+        ("silent", Behaviour::Silent, soon, "down timeout first_byte"),
+        ("slow head", page().slow(slow, Duration::ZERO).into(), soon, "down timeout first_byte"),
+        ("slow body", page().slow(Duration::ZERO, slow).into(), soon, "down timeout transfer"),
         ("redirects", Behaviour::RedirectChain(5, page()), "", "up"),
         ("too many redirects", Behaviour::RedirectChain(6, page()), "", "down redirect first_byte"),
         ("redirect loop", Behaviour::RedirectLoop, "", "down redirect first_byte"),
@@ -98,7 +99,6 @@ async fn http_sites() {
         let result = lab.check(&site.url("site.test"), fields).await;
         assert_eq!(verdict(&result), expected, "{name}: {result:#?}");
         assert!(result.http.body_bytes.unwrap_or_default() <= 10_000, "{name}: {result:#?}");
-        assert!(result.http.elapsed.unwrap() < 2_000_000, "{name}: {result:#?}");
         phases_add_up(name, &result);
     }
 }
@@ -118,7 +118,9 @@ async fn tls_sites() {
     ];
     for (name, behaviour, identity, expected, detail) in table {
         let site = Site::start_tls(behaviour, &identity).await.unwrap();
-        let result = lab.check(&site.url("site.test"), "").await;
+        // Long for what answers, short for what never does.
+        let fields = if expected.contains("timeout") { "timeout = '500ms'" } else { "" };
+        let result = lab.check(&site.url("site.test"), fields).await;
         assert_eq!(verdict(&result), expected, "{name}: {result:#?}");
         let said = result.outcome.failure.as_ref().map(|failure| failure.detail.clone()).unwrap_or_default();
         assert!(said.contains(detail), "{name}: {said}");
@@ -126,7 +128,7 @@ async fn tls_sites() {
         phases_add_up(name, &result);
     }
     let plain = Site::start(page()).await.unwrap();
-    let result = lab.check(&plain.url("site.test").replace("http:", "https:"), "").await;
+    let result = lab.check(&plain.url("site.test").replace("http:", "https:"), "timeout = '500ms'").await;
     assert_eq!(verdict(&result), "down timeout tls", "a site that has no TLS waits for a request: {result:#?}");
 }
 
@@ -157,7 +159,7 @@ async fn name_servers() {
     ];
     for (answer, expected, detail) in table {
         lab.dns.set("name.test", answer.clone());
-        let result = lab.check(&url, "timeout = '5s'").await;
+        let result = lab.check(&url, "").await;
         assert_eq!(verdict(&result), expected, "{answer:?}: {result:#?}");
         assert!(result.dns.error.as_deref().unwrap_or_default().contains(detail), "{answer:?}: {result:#?}");
         assert!(result.dns.start.is_some() && result.dns.elapsed.is_some(), "{answer:?}: {result:#?}");
@@ -177,11 +179,11 @@ async fn name_servers() {
     let dead = silent.local_addr().unwrap().to_string();
     let alive = lab.dns.addr().to_string();
     lab.settings.dns.servers = vec![dead.clone(), alive];
-    assert_eq!(verdict(&lab.check(&url, "timeout = '5s'").await), "up");
+    assert_eq!(verdict(&lab.check(&url, "").await), "up");
 
     // No name server answers anything: that is our trouble, not the site's.
     lab.settings.dns.servers = vec![dead];
-    let result = lab.check(&url, "timeout = '5s'").await;
+    let result = lab.check(&url, "").await;
     assert_eq!(verdict(&result), "unmeasured resolver dns", "{result:#?}");
 }
 
