@@ -13,7 +13,8 @@ pub mod probe;
 pub mod judge;
 pub mod result;
 
-pub mod once;
+pub mod spool;
 
 pub mod publish;
-pub mod spool;
+
+pub mod once;

@@ -55,7 +55,14 @@ impl Plan {
     }
 }
 
-fn main() -> anyhow::Result<ExitCode> {
+fn main() -> ExitCode {
+    work().unwrap_or_else(|error| {
+        eprintln!("error: {error:#}");
+        ExitCode::FAILURE
+    })
+}
+
+fn work() -> anyhow::Result<ExitCode> {
     let stop = stop_on_signals()?;
     let args = Args::parse();
     let runtime = tokio::runtime::Runtime::new()?;

@@ -16,20 +16,20 @@ pub enum SpoolError {
     #[error("{0} is in use by another process")]
     InUse(PathBuf),
     /// The disk, or what is on it.
-    #[error("spool {path}: {source}")]
+    #[error("spool {path}: {reason}")]
     Database {
         /// The file.
         path: PathBuf,
         /// Why.
-        source: rusqlite::Error,
+        reason: rusqlite::Error,
     },
     /// A folder cannot be made, or a file not moved.
-    #[error("spool {path}: {source}")]
+    #[error("spool {path}: {reason}")]
     Io {
         /// The folder or file.
         path: PathBuf,
         /// Why.
-        source: std::io::Error,
+        reason: std::io::Error,
     },
 }
 
@@ -52,14 +52,14 @@ impl Spool {
     /// Another process has it open, or the disk refuses.
     pub fn open(path: &Path, max_bytes: u64) -> Result<Self, SpoolError> {
         if let Some(folder) = path.parent() {
-            fs::create_dir_all(folder).map_err(|source| SpoolError::Io { path: folder.to_owned(), source })?;
+            fs::create_dir_all(folder).map_err(|reason| SpoolError::Io { path: folder.to_owned(), reason })?;
         }
         match Self::try_open(path, max_bytes) {
-            Err(SpoolError::Database { source, .. }) if is_damaged(&source) => {
+            Err(SpoolError::Database { reason, .. }) if is_damaged(&reason) => {
                 let aside = path.with_extension("damaged");
-                tracing::error!(spool.path = %path.display(), moved.path = %aside.display(), error = %source,
+                tracing::error!(spool.path = %path.display(), moved.path = %aside.display(), error = %reason,
                     "the spool is damaged; it is moved aside, and what waited in it is not sent");
-                fs::rename(path, &aside).map_err(|source| SpoolError::Io { path: path.to_owned(), source })?;
+                fs::rename(path, &aside).map_err(|reason| SpoolError::Io { path: path.to_owned(), reason })?;
                 Self::try_open(path, max_bytes)
             }
             opened => opened,
@@ -67,9 +67,9 @@ impl Spool {
     }
 
     fn try_open(path: &Path, max_bytes: u64) -> Result<Self, SpoolError> {
-        let fault = |source: rusqlite::Error| match source.sqlite_error_code() {
+        let fault = |reason: rusqlite::Error| match reason.sqlite_error_code() {
             Some(ErrorCode::DatabaseBusy | ErrorCode::DatabaseLocked) => SpoolError::InUse(path.to_owned()),
-            _ => SpoolError::Database { path: path.to_owned(), source },
+            _ => SpoolError::Database { path: path.to_owned(), reason },
         };
         let connection = Connection::open(path).map_err(fault)?;
         connection
@@ -112,7 +112,7 @@ impl Spool {
     /// # Errors
     /// The disk refuses. Nothing has changed then.
     pub fn update(&mut self, append: &[Vec<u8>], delivered: &[u64]) -> Result<u64, SpoolError> {
-        self.try_update(append, delivered).map_err(|source| SpoolError::Database { path: self.path.clone(), source })
+        self.try_update(append, delivered).map_err(|reason| SpoolError::Database { path: self.path.clone(), reason })
     }
 
     fn try_update(&mut self, append: &[Vec<u8>], delivered: &[u64]) -> rusqlite::Result<u64> {
@@ -155,7 +155,7 @@ impl Spool {
     /// # Errors
     /// The disk refuses.
     pub fn read(&self, from: u64, until: u64, limit: usize) -> Result<Vec<(u64, Vec<u8>)>, SpoolError> {
-        self.try_read(from, until, limit).map_err(|source| SpoolError::Database { path: self.path.clone(), source })
+        self.try_read(from, until, limit).map_err(|reason| SpoolError::Database { path: self.path.clone(), reason })
     }
 
     fn try_read(&self, from: u64, until: u64, limit: usize) -> rusqlite::Result<Vec<(u64, Vec<u8>)>> {

@@ -136,6 +136,8 @@ impl Resolver {
         for server in &self.servers {
             match server.ask(name, family).await {
                 Answer::Silence(_) => continue,
+                // The question never left this machine: it says nothing about the server.
+                answer @ Answer::NoResources(_) => return answer,
                 Answer::Refusal(code) => refusal = Some(code),
                 answer => {
                     self.note_answer(server);
