@@ -1,7 +1,7 @@
 //! A real single-node Apache Kafka, broker and controller in one process, on loopback ports of its own.
 
 use std::fs;
-use std::net::{Ipv4Addr, TcpStream};
+use std::net::{Ipv4Addr, SocketAddr, TcpStream};
 use std::path::Path;
 use std::time::Duration;
 
@@ -41,16 +41,24 @@ struct Broker {
     class_loading: Option<String>,
     port: u16,
     controller_port: u16,
+    /// Listeners for clients that come another way: where each listens, and the address that it sends its clients to.
+    edges: Vec<(u16, SocketAddr)>,
 }
 
 impl Kafka {
     /// Starts a broker with its data below `data`, or in a temporary folder.
     pub fn start(data: Option<&Path>) -> Result<Kafka, Error> {
+        Kafka::start_behind(data, &[])
+    }
+
+    /// Starts a broker that has a listener more for each of these addresses, and tells clients that come there to go on
+    /// through that address. So each of several relays can stand between the broker and one of its clients.
+    pub fn start_behind(data: Option<&Path>, relays: &[SocketAddr]) -> Result<Kafka, Error> {
         let distribution = Distribution::find()?;
         archive_classes(&distribution);
         let archive = distribution.archive.as_deref().filter(|archive| archive.exists());
         let class_loading = archive.map(|archive| format!("-XX:SharedArchiveFile={}", archive.display()));
-        let broker = Broker::start(distribution, data, class_loading)?;
+        let broker = Broker::start(distribution, data, class_loading, relays)?;
         Ok(Kafka { brokers: broker.address(), origin: Origin::Own(Box::new(broker)) })
     }
 
@@ -76,6 +84,13 @@ impl Kafka {
     /// What `bootstrap.servers` takes.
     pub fn brokers(&self) -> &str {
         &self.brokers
+    }
+
+    /// Where the listener behind one of the relays is.
+    pub fn behind(&self, relay: SocketAddr) -> Option<SocketAddr> {
+        let Origin::Own(broker) = &self.origin else { return None };
+        let (port, _) = broker.edges.iter().find(|(_, advertised)| *advertised == relay)?;
+        Some((Ipv4Addr::LOCALHOST, *port).into())
     }
 
     /// The process id of our own broker, while it runs.
@@ -124,16 +139,23 @@ impl Kafka {
 }
 
 impl Broker {
-    fn start(distribution: Distribution, data: Option<&Path>, class_loading: Option<String>) -> Result<Broker, Error> {
+    fn start(
+        distribution: Distribution,
+        data: Option<&Path>,
+        class_loading: Option<String>,
+        relays: &[SocketAddr],
+    ) -> Result<Broker, Error> {
         let home = Home::new(data, "kafka")?;
         // Nobody will read what is in a temporary folder, so its broker need not be asked politely.
         let signal = if home.keep { "TERM" } else { "KILL" };
         let guarded = Guarded::new("kafka", &home, None, signal)?;
-        let mut broker = Broker { guarded, distribution, class_loading, port: 0, controller_port: 0 };
+        let mut broker =
+            Broker { guarded, distribution, class_loading, port: 0, controller_port: 0, edges: Vec::new() };
         let mut attempt = 1;
         loop {
             broker.port = free_port();
             broker.controller_port = free_port();
+            broker.edges = relays.iter().map(|relay| (free_port(), *relay)).collect();
             broker.configure()?;
             match broker.run() {
                 Err(_) if attempt < PORT_ATTEMPTS && broker.guarded.log_says("Address already in use") => attempt += 1,
@@ -148,7 +170,7 @@ impl Broker {
         let home = self.guarded.home().to_owned();
         let file = home.join("server.properties");
         let (data, log4j) = (home.join("data"), home.join("log4j2.properties"));
-        let properties = properties(&data, self.port, self.controller_port);
+        let properties = properties(&data, self.port, self.controller_port, &self.edges);
         fs::write(&file, properties).map_err(doing(format!("writing {}", file.display())))?;
         fs::write(&log4j, include_str!("../kafka/log4j2.properties"))
             .map_err(doing(format!("writing {}", log4j.display())))?;
@@ -210,7 +232,7 @@ fn archive_classes(distribution: &Distribution) {
         let class_loading = format!("-XX:ArchiveClassesAtExit={}", partial.display());
         let once =
             Distribution { java: distribution.java.clone(), classpath: distribution.classpath.clone(), archive: None };
-        Broker::start(once, None, Some(class_loading))?.guarded.end(Signal::TERM)?;
+        Broker::start(once, None, Some(class_loading), &[])?.guarded.end(Signal::TERM)?;
         fs::rename(&partial, archive).map_err(doing(format!("moving {} into place", partial.display())))
     });
     if let Err(error) = made {
@@ -218,16 +240,22 @@ fn archive_classes(distribution: &Distribution) {
     }
 }
 
-fn properties(data: &Path, port: u16, controller_port: u16) -> String {
+fn properties(data: &Path, port: u16, controller_port: u16, edges: &[(u16, SocketAddr)]) -> String {
+    let (mut listeners, mut advertised, mut protocols) = (String::new(), String::new(), String::new());
+    for (number, (port, relay)) in edges.iter().enumerate() {
+        listeners += &format!(",EDGE{number}://127.0.0.1:{port}");
+        advertised += &format!(",EDGE{number}://{relay}");
+        protocols += &format!(",EDGE{number}:PLAINTEXT");
+    }
     format!(
         "process.roles=broker,controller
 node.id=1
 controller.quorum.voters=1@127.0.0.1:{controller_port}
 controller.listener.names=CONTROLLER
-listeners=PLAINTEXT://127.0.0.1:{port},CONTROLLER://127.0.0.1:{controller_port}
-advertised.listeners=PLAINTEXT://127.0.0.1:{port}
+listeners=PLAINTEXT://127.0.0.1:{port},CONTROLLER://127.0.0.1:{controller_port}{listeners}
+advertised.listeners=PLAINTEXT://127.0.0.1:{port}{advertised}
 inter.broker.listener.name=PLAINTEXT
-listener.security.protocol.map=PLAINTEXT:PLAINTEXT,CONTROLLER:PLAINTEXT
+listener.security.protocol.map=PLAINTEXT:PLAINTEXT,CONTROLLER:PLAINTEXT{protocols}
 log.dirs={data}
 auto.create.topics.enable=false
 offsets.topic.num.partitions=1

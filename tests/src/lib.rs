@@ -8,6 +8,6 @@ mod topic;
 mod world;
 
 pub use account::{Slot, due, due_between, logged, stop};
-pub use proxy::Proxy;
+pub use proxy::{Link, Proxy};
 pub use topic::{Record, read_topic, send};
 pub use world::{Stored, World, binary, patiently};
