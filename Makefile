@@ -3,7 +3,7 @@ export PATH := $(PATH):$(HOME)/.cargo/bin
 TARGET := $(or $(CARGO_TARGET_DIR),target)
 
 .DEFAULT_GOAL := help
-.PHONY: help setup services demo test
+.PHONY: help setup services demo test chaos
 
 help: ## list these commands
 	@sed -n 's/^\([a-z]*\):.*## /  make \1\t/p' $(MAKEFILE_LIST) | expand -t 20
@@ -24,3 +24,11 @@ demo: setup ## watch local websites, or URLS="https://a https://b", until Ctrl-C
 test: setup ## run all tests, those that need services on a real Kafka and a real Postgres
 	cargo build --workspace --bins
 	exec $(TARGET)/debug/local with -- cargo test --workspace
+
+chaos: export CHAOS_SECONDS := $(CHAOS_SECONDS)
+chaos: export CHAOS_SEED := $(CHAOS_SEED)
+chaos: export CHAOS_FAULTS := $(CHAOS_FAULTS)
+chaos: export CHAOS_TARGETS := $(CHAOS_TARGETS)
+chaos: setup ## break everything that can break, for CHAOS_SECONDS from CHAOS_SEED, and account for every result
+	cargo build --release --package producer --package consumer --package tests
+	@exec $(TARGET)/release/chaos

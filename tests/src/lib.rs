@@ -3,11 +3,12 @@
 //! Every [`World`] has a database, topics and a consumer group of its own on services that all tests share.
 
 mod account;
+pub mod chaos;
 mod proxy;
 mod topic;
 mod world;
 
 pub use account::{Slot, due, due_between, logged, stop};
 pub use proxy::{Link, Proxy};
-pub use topic::{Record, read_topic, send};
+pub use topic::{Record, each_record, read_topic, send};
 pub use world::{Stored, World, binary, patiently};

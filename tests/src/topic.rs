@@ -39,6 +39,16 @@ impl Record {
 /// # Panics
 /// The topic cannot be read.
 pub fn read_topic(brokers: &str, topic: &str) -> Vec<Record> {
+    let mut records = Vec::new();
+    each_record(brokers, topic, |record| records.push(record));
+    records
+}
+
+/// Looks at each record that stands in a topic now. Blocks.
+///
+/// # Panics
+/// The topic cannot be read.
+pub fn each_record(brokers: &str, topic: &str, mut look: impl FnMut(Record)) {
     let consumer: BaseConsumer = ClientConfig::new()
         .set("bootstrap.servers", brokers)
         .set("group.id", "tests")
@@ -55,14 +65,13 @@ pub fn read_topic(brokers: &str, topic: &str) -> Vec<Record> {
         assignment.add_partition_offset(topic, partition, Offset::Beginning).expect("an offset");
     }
     consumer.assign(&assignment).expect("an assignment");
-    let mut records = Vec::new();
     while left > 0 {
         let message = consumer.poll(TIMEOUT).expect("a record within the time").expect("no error");
         left -= 1;
         let headers = message.headers().map(|headers| {
             headers.iter().map(|header| (header.key.to_owned(), header.value.unwrap_or_default().to_vec())).collect()
         });
-        records.push(Record {
+        look(Record {
             partition: message.partition(),
             offset: message.offset(),
             key: message.key().map(<[u8]>::to_vec),
@@ -70,7 +79,6 @@ pub fn read_topic(brokers: &str, topic: &str) -> Vec<Record> {
             headers: headers.unwrap_or_default(),
         });
     }
-    records
 }
 
 /// Writes records into a topic and waits until they stand there. Blocks.
