@@ -48,6 +48,10 @@ pub struct Tally {
 
 /// Runs the schedule until `stop`, then waits for the checks that run. The result channel closes when the last has ended.
 pub async fn run(targets: Vec<Arc<Target>>, max_concurrent: usize, checker: Checker, stop: CancellationToken) -> Tally {
+    if stop.is_cancelled() {
+        // Whoever is told to stop before the first slot owes none.
+        return Tally::default();
+    }
     let rhythms = targets.iter().map(|target| Rhythm::new(&target.name, target.interval)).collect();
     let mut last = now_millis();
     let mut schedule = Schedule::new(rhythms, last);
@@ -55,7 +59,7 @@ pub async fn run(targets: Vec<Arc<Target>>, max_concurrent: usize, checker: Chec
     let room = Arc::new(Semaphore::new(max_concurrent));
     let tasks = TaskTracker::new();
     let mut tally = Tally::default();
-    while !stop.is_cancelled() {
+    loop {
         let now = now_millis();
         if now < last - STEP_BACK_MILLIS {
             tracing::warn!(clock.step_ms = now - last, "the clock was set back; scheduling anew");
@@ -87,7 +91,7 @@ pub async fn run(targets: Vec<Arc<Target>>, max_concurrent: usize, checker: Chec
         }
         let pause = schedule.next_at().map_or(LONGEST_SLEEP, |next| millis_until(next).min(LONGEST_SLEEP));
         tokio::select! {
-            () = stop.cancelled() => {}
+            () = stop.cancelled() => break,
             () = tokio::time::sleep(pause) => {}
         }
     }
@@ -143,4 +147,27 @@ fn millis_until(instant: i64) -> Duration {
 pub fn give_up_at(stopped: Instant, grace: Duration) -> Instant {
     let delivery = (grace / 4).min(Duration::from_secs(5));
     stopped + (grace - delivery)
+}
+
+#[cfg(test)]
+mod tests {
+    use shared::config::{Environment, load};
+
+    use super::*;
+    use crate::settings::Settings;
+    use crate::targets::load_targets;
+
+    #[tokio::test]
+    async fn who_is_told_to_stop_before_the_first_slot_owes_none() {
+        let loaded = load::<Settings>(None, &Environment::from_pairs([("SITE_URL", "http://127.0.0.1/")])).unwrap();
+        let targets = load_targets(&loaded).unwrap();
+        let (results, mut received) = tokio::sync::mpsc::channel(1);
+        let (stop, give_up) = (CancellationToken::new(), CancellationToken::new());
+        let probe = Arc::new(Probe::new(&loaded.settings).unwrap());
+        stop.cancel();
+        let checker = Checker { probe, location: "here".into(), results, give_up };
+        let tally = run(targets, 1, checker, stop).await;
+        assert_eq!(tally, Tally::default());
+        assert_eq!(received.recv().await, None);
+    }
 }
