@@ -187,6 +187,7 @@ impl Persist {
         };
         Counts::add(&self.counts.stored, stored.rows);
         Counts::add(&self.counts.duplicates, stored.duplicates);
+        tracing::debug!(rows.stored = stored.rows, rows.duplicate = stored.duplicates, "batch stored");
         Ok(())
     }
 

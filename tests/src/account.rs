@@ -7,8 +7,10 @@ use local::process::Process;
 use producer::schedule::Rhythm;
 use rustix::process::Signal;
 use serde_json::Value;
+use tokio::time::Instant;
 
 use crate::patiently;
+use crate::world::{LOOK, PATIENCE};
 
 /// A target's name and a slot in milliseconds of Unix time.
 pub type Slot = (String, i64);
@@ -21,6 +23,27 @@ pub fn logged(process: &Process, field: &str) -> i64 {
     let lines = process.log();
     let mut values = lines.iter().filter_map(|line| serde_json::from_str::<Value>(line).ok()?.get(field)?.as_i64());
     values.next().unwrap_or_else(|| panic!("no {field} in {lines:#?}"))
+}
+
+/// How many lines of a log have this text.
+pub fn said(log: &[String], text: &str) -> usize {
+    log.iter().filter(|line| line.contains(text)).count()
+}
+
+/// Looks at a process' log until it satisfies.
+///
+/// # Panics
+/// It does not within the tests' patience.
+pub async fn until_log(process: &Process, what: &str, satisfied: impl Fn(&[String]) -> bool) {
+    let deadline = Instant::now() + PATIENCE;
+    loop {
+        let log = process.log();
+        if satisfied(&log) {
+            return;
+        }
+        assert!(Instant::now() < deadline, "never {what}: {log:#?}");
+        tokio::time::sleep(LOOK).await;
+    }
 }
 
 /// The slots that a producer owes that has stopped.

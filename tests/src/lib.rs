@@ -4,11 +4,15 @@
 
 mod account;
 pub mod chaos;
+mod fed;
+mod messages;
 mod proxy;
 mod topic;
 mod world;
 
-pub use account::{Slot, due, due_between, logged, stop};
+pub use account::{Slot, due, due_between, logged, said, stop, until_log};
+pub use fed::{Fed, complaints};
+pub use messages::{NEW_YEAR, Sent, message, messages};
 pub use proxy::{Link, Proxy};
 pub use topic::{Record, each_record, read_topic, send};
 pub use world::{Stored, World, binary, patiently};

@@ -1,7 +1,9 @@
-//! A network that can fail: a TCP relay that can be cut, stalled, made slow, or lose what the server answers.
+//! A network that can fail: a TCP relay that can be cut, stalled, made slow, lose what the server answers, or stop at a given
+//! piece of the conversation.
 
 use std::io;
 use std::net::{Ipv4Addr, SocketAddr};
+use std::sync::Arc;
 use std::time::Duration;
 
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
@@ -35,12 +37,33 @@ struct State {
     link: Link,
     /// Connections of an earlier one are reset.
     generation: u64,
+    /// How many more pieces may pass, either way; `None` for any number.
+    allowance: Option<u64>,
+    /// Whether a piece has come that may not pass.
+    held: bool,
+}
+
+impl State {
+    /// Takes one piece off the allowance; false when there is nothing left of it.
+    fn admit(&mut self) -> bool {
+        match &mut self.allowance {
+            None => true,
+            Some(0) => {
+                self.held = true;
+                false
+            }
+            Some(left) => {
+                *left -= 1;
+                true
+            }
+        }
+    }
 }
 
 /// A relay on a port of its own to some server; it ends when this is dropped.
 pub struct Proxy {
     address: SocketAddr,
-    state: watch::Sender<State>,
+    state: Arc<watch::Sender<State>>,
     _relay: JoinSet<()>,
 }
 
@@ -63,10 +86,11 @@ impl Proxy {
     pub async fn unconnected() -> io::Result<Self> {
         let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).await?;
         let address = listener.local_addr()?;
-        let (sender, state) = watch::channel(State { upstream: None, link: Link::Open, generation: 0 });
+        let state = State { upstream: None, link: Link::Open, generation: 0, allowance: None, held: false };
+        let state = Arc::new(watch::Sender::new(state));
         let mut relay = JoinSet::new();
-        relay.spawn(accept(listener, state));
-        Ok(Self { address, state: sender, _relay: relay })
+        relay.spawn(accept(listener, state.clone()));
+        Ok(Self { address, state, _relay: relay })
     }
 
     /// Where new connections lead.
@@ -84,9 +108,28 @@ impl Proxy {
         self.state.send_modify(|state| state.link = link);
     }
 
-    /// Resets the connections that stand; new ones are welcome.
+    /// Resets the connections that stand, with whatever is held on them; new ones are welcome, and hold nothing.
     pub fn reset(&self) {
-        self.state.send_modify(|state| state.generation += 1);
+        self.state.send_modify(|state| {
+            state.generation += 1;
+            state.allowance = None;
+            state.held = false;
+        });
+    }
+
+    /// Lets so many more pieces of 4 KiB at most pass, either way, and then holds what comes until [`Self::reset`].
+    pub fn hold_after(&self, pieces: u64) {
+        self.state.send_modify(|state| {
+            state.allowance = Some(pieces);
+            state.held = false;
+        });
+    }
+
+    /// Resolves when a piece is held back for [`Self::hold_after`].
+    pub async fn held(&self) {
+        let mut state = self.state.subscribe();
+        // Fails only when the sender is gone, which is ourselves.
+        let _ = state.wait_for(|state| state.held).await;
     }
 
     /// Resets every connection, and those to come.
@@ -100,7 +143,7 @@ impl Proxy {
     }
 }
 
-async fn accept(listener: TcpListener, state: watch::Receiver<State>) {
+async fn accept(listener: TcpListener, state: Arc<watch::Sender<State>>) {
     let mut connections = JoinSet::new();
     loop {
         tokio::select! {
@@ -114,9 +157,9 @@ async fn accept(listener: TcpListener, state: watch::Receiver<State>) {
     }
 }
 
-async fn relay(mut client: TcpStream, mut state: watch::Receiver<State>) {
+async fn relay(mut client: TcpStream, gate: Arc<watch::Sender<State>>) {
+    let mut state = gate.subscribe();
     let State { upstream, generation, .. } = *state.borrow();
-    let gates = (state.clone(), state.clone());
     let pass = async {
         let Some(upstream) = upstream else { return };
         let Ok(mut server) = TcpStream::connect(upstream).await else { return };
@@ -126,13 +169,15 @@ async fn relay(mut client: TcpStream, mut state: watch::Receiver<State>) {
         let (server_reader, server_writer) = server.split();
         tokio::select! {
             // Either side may break the connection off; the other one learns of it by the drop.
-            _ = pump(client_reader, server_writer, gates.0, false) => {}
-            _ = pump(server_reader, client_writer, gates.1, true) => {}
+            _ = pump(client_reader, server_writer, &gate, false) => {}
+            _ = pump(server_reader, client_writer, &gate, true) => {}
         }
     };
     tokio::select! {
-        () = pass => return,
+        // In this order, so that nothing that is held passes at the last moment.
+        biased;
         _ = state.wait_for(|state| state.link == Link::Cut || state.generation != generation) => {}
+        () = pass => return,
     }
     // Closing with nothing lingering sends a reset.
     let _ = client.set_zero_linger();
@@ -141,14 +186,18 @@ async fn relay(mut client: TcpStream, mut state: watch::Receiver<State>) {
 async fn pump(
     mut from: ReadHalf<'_>,
     mut to: WriteHalf<'_>,
-    mut gate: watch::Receiver<State>,
+    gate: &watch::Sender<State>,
     answers: bool,
 ) -> io::Result<()> {
+    let mut state = gate.subscribe();
     let mut piece = [0; CHUNK];
     loop {
         let length = from.read(&mut piece).await?;
+        while length > 0 && !admitted(gate) {
+            state.wait_for(|state| state.allowance != Some(0)).await.map_err(io::Error::other)?;
+        }
         let held = |state: &State| state.link == Link::Stalled || answers && state.link == Link::Deaf;
-        let link = gate.wait_for(|state| !held(state)).await.map_err(io::Error::other)?.link;
+        let link = state.wait_for(|state| !held(state)).await.map_err(io::Error::other)?.link;
         if let Link::Slow(wait) = link {
             tokio::time::sleep(wait).await;
         }
@@ -157,4 +206,14 @@ async fn pump(
         }
         to.write_all(&piece[..length]).await?;
     }
+}
+
+fn admitted(gate: &watch::Sender<State>) -> bool {
+    let mut admitted = false;
+    gate.send_if_modified(|state| {
+        let held = state.held;
+        admitted = state.admit();
+        state.held != held
+    });
+    admitted
 }

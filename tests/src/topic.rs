@@ -85,11 +85,12 @@ pub fn each_record(brokers: &str, topic: &str, mut look: impl FnMut(Record)) {
 ///
 /// # Panics
 /// A record is not acknowledged.
-pub fn send(brokers: &str, topic: &str, records: &[(&str, &[u8])]) {
+pub fn send<K: AsRef<str>, V: AsRef<[u8]>>(brokers: &str, topic: &str, records: &[(K, V)]) {
     let producer: BaseProducer = ClientConfig::new().set("bootstrap.servers", brokers).create().expect("a producer");
     for (key, payload) in records {
         let headers = OwnedHeaders::new().insert(Header { key: "test", value: Some("yes") });
-        producer.send(BaseRecord::to(topic).key(*key).payload(*payload).headers(headers)).expect("room for a record");
+        let record = BaseRecord::to(topic).key(key.as_ref()).payload(payload.as_ref()).headers(headers);
+        producer.send(record).expect("room for a record");
     }
     producer.flush(TIMEOUT).expect("all acknowledged");
 }

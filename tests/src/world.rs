@@ -6,17 +6,21 @@ use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::Duration;
 
 use local::Services;
+use local::postgres::Postgres;
 use local::process::{Process, binaries};
 use local::services::Options;
+use shared::kafka::{Kafka, ensure_topics};
 use tempfile::TempDir;
+use tokio::sync::Mutex;
 use tokio::task::JoinSet;
 use tokio_postgres::{Client, NoTls, Row};
 
-use crate::Slot;
+use crate::{Record, Sent, Slot, read_topic, send};
 
 /// How long anything may take that is awaited.
-const PATIENCE: Duration = Duration::from_secs(60);
-const LOOK: Duration = Duration::from_millis(50);
+pub(crate) const PATIENCE: Duration = Duration::from_secs(60);
+pub(crate) const LOOK: Duration = Duration::from_millis(50);
+const PARTITIONS: i32 = 2;
 
 /// Started once a test program, unless `KAFKA_BROKERS` and `POSTGRES_URL` name services.
 static SERVICES: LazyLock<Services> = LazyLock::new(|| match Services::start(&Options::default()) {
@@ -47,9 +51,9 @@ pub struct World {
     pub brokers: String,
     /// The database of this world.
     pub postgres_url: String,
-    client: Client,
+    /// Made anew when the server has closed it, and the task that drives it.
+    connection: Mutex<Option<(Client, JoinSet<()>)>>,
     folder: TempDir,
-    _connection: JoinSet<()>,
 }
 
 /// A row as tests compare it.
@@ -73,23 +77,26 @@ impl World {
     /// # Panics
     /// The services cannot be used.
     pub async fn new() -> Self {
+        let services = tokio::task::spawn_blocking(|| &*SERVICES).await.expect("services");
+        Self::on(services.kafka.brokers(), &services.postgres).await
+    }
+
+    /// A new world on these services, for tests that do harm to one of them.
+    ///
+    /// # Panics
+    /// The services cannot be used.
+    pub async fn on(brokers: &str, postgres: &Postgres) -> Self {
         static COUNTER: AtomicU32 = AtomicU32::new(0);
         let name = format!("t{}_{}", std::process::id(), COUNTER.fetch_add(1, Ordering::Relaxed));
-        let database = name.clone();
-        let (brokers, postgres_url) = tokio::task::spawn_blocking(move || {
-            let url = SERVICES.postgres.create_database(&database).expect("a database");
-            (SERVICES.kafka.brokers().to_owned(), url)
-        })
-        .await
-        .expect("services");
-        let (client, connection) = tokio_postgres::connect(&postgres_url, NoTls).await.expect("a connection");
-        let mut task = JoinSet::new();
-        task.spawn(async move {
-            // A lost connection shows in the next query.
-            let _ = connection.await;
-        });
-        let folder = tempfile::tempdir().expect("a folder");
-        Self { topic: format!("{name}.checks"), name, brokers, postgres_url, client, folder, _connection: task }
+        let postgres_url = tokio::task::block_in_place(|| postgres.create_database(&name)).expect("a database");
+        Self {
+            topic: format!("{name}.checks"),
+            name,
+            brokers: brokers.to_owned(),
+            postgres_url,
+            connection: Mutex::default(),
+            folder: tempfile::tempdir().expect("a folder"),
+        }
     }
 
     /// Writes a file into the world's folder.
@@ -107,7 +114,7 @@ impl World {
         vec![
             ("KAFKA_BROKERS", self.brokers.clone()),
             ("KAFKA_TOPIC", self.topic.clone()),
-            ("KAFKA_PARTITIONS", "2".to_owned()),
+            ("KAFKA_PARTITIONS", PARTITIONS.to_string()),
             ("SCHEDULE_LOCATION", self.name.clone()),
             ("CONSUME_GROUP", self.name.clone()),
             ("CONSUME_DEAD_LETTER_TOPIC", self.dead_letter_topic()),
@@ -131,12 +138,105 @@ impl World {
         Process::start(&binary(name), arguments, variables).expect("a process")
     }
 
+    /// Makes the world's topics, for tests that start no producer.
+    ///
+    /// # Panics
+    /// Kafka refuses.
+    pub async fn make_topics(&self) {
+        let kafka = Kafka { brokers: self.brokers.clone(), partitions: PARTITIONS, ..Kafka::default() };
+        let topics = [self.topic.as_str(), &self.dead_letter_topic()];
+        patiently("making topics", ensure_topics(&kafka, "tests", &topics)).await.expect("topics");
+    }
+
+    /// Puts records into the world's topic.
+    ///
+    /// # Panics
+    /// Kafka does not take them.
+    pub async fn send(&self, sent: &Sent) {
+        let (brokers, topic, records) = (self.brokers.clone(), self.topic.clone(), sent.records.clone());
+        let sending = tokio::task::spawn_blocking(move || send(&brokers, &topic, &records));
+        patiently("sending", sending).await.expect("records");
+    }
+
+    /// What the world's dead-letter topic has.
+    ///
+    /// # Panics
+    /// It cannot be read.
+    pub async fn dead_letters(&self) -> Vec<Record> {
+        let (brokers, topic) = (self.brokers.clone(), self.dead_letter_topic());
+        let reading = tokio::task::spawn_blocking(move || read_topic(&brokers, &topic));
+        patiently("reading the dead letters", reading).await.expect("dead letters")
+    }
+
+    /// Waits until all that is due is stored, and holds that nothing else is, and nothing twice.
+    ///
+    /// # Panics
+    /// It is not within the tests' patience; the message names a slot of each kind.
+    pub async fn accounts_for(&self, due: &BTreeSet<Slot>) {
+        let deadline = tokio::time::Instant::now() + PATIENCE;
+        let mut slots = self.slots().await;
+        while !due.is_subset(&slots) && tokio::time::Instant::now() < deadline {
+            tokio::time::sleep(LOOK).await;
+            slots = self.slots().await;
+        }
+        let (lost, alien) = (due.difference(&slots), slots.difference(due));
+        let (lost, alien) = (lost.collect::<Vec<_>>(), alien.collect::<Vec<_>>());
+        assert!(
+            lost.is_empty() && alien.is_empty(),
+            "{} of {} due are not stored, such as {:?}; {} are not due, such as {:?}",
+            lost.len(),
+            due.len(),
+            lost.first(),
+            alien.len(),
+            alien.first()
+        );
+        let rows: i64 = self.query("SELECT count(*) FROM check_results").await[0].get(0);
+        assert_eq!(usize::try_from(rows), Ok(due.len()), "rows");
+    }
+
+    /// How many records of the world's topic are stored, by the offsets in Postgres.
+    pub async fn offsets(&self) -> i64 {
+        if !self.has_tables().await {
+            return 0;
+        }
+        self.query("SELECT coalesce(sum(next_offset), 0)::bigint FROM consumer_offsets").await[0].get(0)
+    }
+
     /// Runs a query in the world's database.
     ///
     /// # Panics
     /// The query is wrong.
     pub async fn query(&self, query: &str) -> Vec<Row> {
-        self.client.query(query, &[]).await.unwrap_or_else(|error| panic!("{query}: {error:?}"))
+        let mut connection = self.connection.lock().await;
+        if connection.as_ref().is_none_or(|(client, _)| client.is_closed()) {
+            *connection = Some(self.connect().await);
+        }
+        let (client, _) = connection.as_ref().expect("a connection");
+        client.query(query, &[]).await.unwrap_or_else(|error| panic!("{query}: {error:?}"))
+    }
+
+    /// A connection of its own to the world's database, for tests that stand in the way there; it lasts as long as its driver.
+    ///
+    /// # Panics
+    /// There is none to be had.
+    pub async fn connect(&self) -> (Client, JoinSet<()>) {
+        self.connect_to(&self.name).await
+    }
+
+    /// The same to another database of the server.
+    ///
+    /// # Panics
+    /// There is none to be had.
+    pub async fn connect_to(&self, database: &str) -> (Client, JoinSet<()>) {
+        let mut config: tokio_postgres::Config = self.postgres_url.parse().expect("a URL");
+        config.dbname(database);
+        let (client, connection) = config.connect(NoTls).await.expect("a connection");
+        let mut driver = JoinSet::new();
+        driver.spawn(async move {
+            // A lost connection shows in the next query.
+            let _ = connection.await;
+        });
+        (client, driver)
     }
 
     /// Whether the consumer has made its tables.
