@@ -1,8 +1,9 @@
-//! How long to wait out trouble, and what to say of it: once when it begins, once when it is over.
+//! How long to wait out trouble, and what to say of it: once when it begins, once when its cause has changed, once when it is over.
 
 use std::time::Duration;
 
 use shared::backoff::Backoff;
+use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
 use crate::store::StoreError;
@@ -11,6 +12,8 @@ const FIRST: Duration = Duration::from_millis(100);
 const LONGEST: Duration = Duration::from_secs(5);
 /// What needs a person need not be tried often: some servers lock out who does.
 const SLOW: Duration = Duration::from_secs(30);
+/// While a server restarts, the same outage has many messages; one that still stands then is another matter.
+const SETTLED: Duration = Duration::from_secs(30);
 /// How soon a wait notices that it is for nothing.
 const GLANCE: Duration = Duration::from_millis(250);
 
@@ -29,7 +32,22 @@ pub enum Trouble {
 #[derive(Debug)]
 pub struct Patience {
     backoff: Backoff,
-    said: Option<String>,
+    said: Option<Said>,
+}
+
+/// What was said last.
+#[derive(Debug)]
+struct Said {
+    kind: Kind,
+    text: String,
+    at: Instant,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Kind {
+    Denied,
+    Postgres,
+    Kafka,
 }
 
 impl Default for Patience {
@@ -64,23 +82,61 @@ impl Patience {
     }
 
     fn say(&mut self, trouble: &Trouble) -> Duration {
-        // While a server restarts, the same outage has many messages.
         let (kind, wait) = match trouble {
-            Trouble::Store(StoreError::Denied(reason)) => (format!("denied: {reason}"), SLOW),
-            Trouble::Store(_) => ("postgres".to_owned(), self.backoff.wait()),
-            Trouble::Kafka(_) => ("kafka".to_owned(), self.backoff.wait()),
+            Trouble::Store(StoreError::Denied(_)) => (Kind::Denied, SLOW),
+            Trouble::Store(_) => (Kind::Postgres, self.backoff.wait()),
+            Trouble::Kafka(_) => (Kind::Kafka, self.backoff.wait()),
         };
-        if self.said.as_ref() != Some(&kind) {
-            match trouble {
-                Trouble::Store(StoreError::Denied(_)) => {
-                    tracing::error!(retry_seconds = wait.as_secs(), "{trouble}");
-                }
-                _ => tracing::warn!("{trouble}; waiting until it is over"),
-            }
-            self.said = Some(kind);
-        } else {
-            tracing::debug!("{trouble}");
+        let text = trouble.to_string();
+        if !self.is_news(kind, &text, Instant::now()) {
+            tracing::debug!("{text}");
+            return wait;
+        }
+        match kind {
+            Kind::Denied => tracing::error!(retry_seconds = wait.as_secs(), "{text}"),
+            Kind::Postgres | Kind::Kafka => tracing::warn!("{text}; waiting until it is over"),
         }
         wait
+    }
+
+    fn is_news(&mut self, kind: Kind, text: &str, now: Instant) -> bool {
+        let news = self.said.as_ref().is_none_or(|said| {
+            let settled = kind == Kind::Denied || now.duration_since(said.at) >= SETTLED;
+            said.kind != kind || said.text != text && settled
+        });
+        if news {
+            self.said = Some(Said { kind, text: text.to_owned(), at: now });
+        }
+        news
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_is_new_is_said_and_nothing_twice() {
+        let mut patience = Patience::default();
+        let begin = Instant::now();
+        let table = [
+            (0, Kind::Postgres, "connection reset", true),
+            (1, Kind::Postgres, "starting up", false),
+            (20, Kind::Postgres, "connection refused", false),
+            (31, Kind::Postgres, "connection reset", false),
+            (32, Kind::Postgres, "read-only", true),
+            (33, Kind::Postgres, "read-only", false),
+            (90, Kind::Postgres, "read-only", false),
+            (91, Kind::Denied, "wrong password", true),
+            (121, Kind::Denied, "wrong password", false),
+            (151, Kind::Denied, "missing rights", true),
+            (152, Kind::Kafka, "no answer", true),
+        ];
+        for (seconds, kind, text, news) in table {
+            let now = begin + Duration::from_secs(seconds);
+            assert_eq!(patience.is_news(kind, text, now), news, "{text} after {seconds} s");
+        }
+        patience.over();
+        assert!(patience.is_news(Kind::Kafka, "no answer", begin + Duration::from_secs(153)));
     }
 }

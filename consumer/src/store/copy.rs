@@ -51,6 +51,17 @@ pub(super) fn statement(table: &str) -> String {
     format!("COPY {table} ({}) FROM STDIN BINARY", COLUMNS.join(", "))
 }
 
+/// The statement that moves what is new from one table to another. By name: since they were made, their columns may have moved.
+pub(super) fn merge(from: &str, to: &str) -> String {
+    let columns = COLUMNS.join(", ");
+    format!("INSERT INTO {to} ({columns}) SELECT {columns} FROM {from} ON CONFLICT DO NOTHING")
+}
+
+/// Whether a column is among those that are copied.
+pub(super) fn writes(column: &str) -> bool {
+    COLUMNS.contains(&column)
+}
+
 /// All rows, header and trailer included.
 pub(super) fn encode(rows: &[Row], ids: &[Ids]) -> Bytes {
     let mut buffer = BytesMut::with_capacity(rows.len() * BYTES_OF_ROW + 32);

@@ -2,6 +2,8 @@
 
 use tokio_postgres::error::SqlState;
 
+use super::copy;
+
 /// Why something was not stored.
 #[derive(Debug, thiserror::Error)]
 pub enum StoreError {
@@ -44,12 +46,15 @@ impl From<tokio_postgres::Error> for StoreError {
             _ if *code == SqlState::UNIQUE_VIOLATION => Self::Duplicate,
             _ if *code == SqlState::CHECK_VIOLATION && db.constraint().is_none() => Self::NoPartition(text),
             _ if *code == SqlState::LOCK_NOT_AVAILABLE => Self::Locked(text),
+            // A column that no consumer of this version writes: the table is at fault, not the row.
+            _ if *code == SqlState::NOT_NULL_VIOLATION && !db.column().is_some_and(copy::writes) => Self::Denied(text),
             // Data and integrity: about the row, not about the server.
             "22" | "23" => Self::Content(text),
             // An index entry or a row that is too large.
             "54" => Self::Content(text),
-            // Connection, transaction rollback, resources, operator, system.
-            "08" | "25" | "40" | "53" | "55" | "57" | "58" | "XX" => Self::Unavailable(text),
+            // Connection, transaction rollback, resources, operator, system; and statements that were prepared before a table
+            // was altered, or that a pooler has thrown away: a new session prepares them anew.
+            "08" | "0A" | "25" | "26" | "40" | "53" | "55" | "57" | "58" | "XX" => Self::Unavailable(text),
             _ if *code == SqlState::UNDEFINED_TABLE || *code == SqlState::UNDEFINED_COLUMN => {
                 Self::Denied(format!("{text}; `consumer migrate` makes the tables"))
             }

@@ -228,7 +228,8 @@ impl Store {
     async fn session(&mut self) -> Result<&mut Session, StoreError> {
         if self.session.as_ref().is_none_or(|session| session.client.is_closed()) {
             self.session = None;
-            let mut session = connect::connect(&self.settings).await?;
+            let connected = connect::connect(&self.settings).await;
+            let mut session = self.keep(connected)?;
             if self.settings.migrate && !self.migrated {
                 migrate::migrate(&mut session, &self.settings).await?;
                 self.migrated = true;
@@ -245,6 +246,10 @@ impl Store {
     fn keep<T>(&mut self, result: Result<T, StoreError>) -> Result<T, StoreError> {
         if let Err(StoreError::Unavailable(_) | StoreError::Denied(_)) = &result {
             self.session = None;
+        }
+        if let Err(StoreError::Denied(_)) = &result {
+            // Tables may be missing in a database that was restored, or made anew.
+            self.migrated = false;
         }
         result
     }
@@ -273,9 +278,7 @@ async fn stage(session: &mut Session) -> Result<(), StoreError> {
 async fn unstage(transaction: &Transaction<'_>, data: Bytes) -> Result<u64, StoreError> {
     let statement = transaction.prepare(&copy::statement("staged_checks")).await?;
     copy_in(transaction, &statement, data).await?;
-    let rows =
-        transaction.execute("INSERT INTO checks SELECT * FROM staged_checks ON CONFLICT DO NOTHING", &[]).await?;
-    Ok(rows)
+    Ok(transaction.execute(&copy::merge("staged_checks", "checks"), &[]).await?)
 }
 
 async fn fence(session: &Session, topic: &Topic, partitions: &[i32]) {

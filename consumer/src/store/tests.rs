@@ -298,6 +298,31 @@ async fn a_read_only_database_is_waited_out() {
     assert!(matches!(refused, Err(StoreError::Unavailable(_))), "{refused:?}");
 }
 
+/// A new session prepares its statements anew, so that there is no reason to wait for a person.
+#[tokio::test(flavor = "multi_thread")]
+async fn statements_that_have_become_invalid_are_waited_out() {
+    let settings = database();
+    let mut store = store(&settings).await;
+    let session = store.session().await.unwrap();
+    let prepared = session.client.prepare("SELECT * FROM locations").await.unwrap();
+    session.client.batch_execute("ALTER TABLE locations ADD COLUMN later text").await.unwrap();
+    let altered = StoreError::from(session.client.query(&prepared, &[]).await.unwrap_err());
+    assert!(matches!(&altered, StoreError::Unavailable(text) if text.contains("cached plan")), "{altered:?}");
+    session.client.batch_execute("DEALLOCATE ALL").await.unwrap();
+    let lost = StoreError::from(session.client.query(&prepared, &[]).await.unwrap_err());
+    assert!(matches!(lost, StoreError::Unavailable(_)), "{lost:?}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn tables_that_have_vanished_are_made_anew() {
+    let settings = database();
+    let mut store = store(&settings).await;
+    execute(&mut store, "DROP SCHEMA public CASCADE; CREATE SCHEMA public").await;
+    let missing = store.claim(&topic(), &[0]).await;
+    assert!(matches!(missing, Err(StoreError::Denied(_))), "{missing:?}");
+    assert_eq!(store.claim(&topic(), &[0]).await.unwrap(), []);
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn a_server_that_hangs_is_given_up() {
     let settings = Postgres { timeout: Duration::from_millis(300), ..database() };
