@@ -39,6 +39,7 @@ pub(crate) struct Guarded {
     service: &'static str,
     home: PathBuf,
     user: Option<User>,
+    variables: Vec<(&'static str, String)>,
     guard: Child,
     running: Option<Child>,
     log_start: u64,
@@ -56,7 +57,20 @@ impl Guarded {
             .process_group(0)
             .spawn()
             .map_err(doing("starting the guard of a service"))?;
-        Ok(Guarded { service, home: home.path.clone(), user, guard, running: None, log_start: 0 })
+        Ok(Guarded {
+            service,
+            home: home.path.clone(),
+            user,
+            variables: Vec::new(),
+            guard,
+            running: None,
+            log_start: 0,
+        })
+    }
+
+    /// Gives every process started from now on these variables.
+    pub(crate) fn set_variables(&mut self, variables: &[(&'static str, String)]) {
+        self.variables = variables.to_vec();
     }
 
     pub(crate) fn home(&self) -> &Path {
@@ -135,6 +149,7 @@ impl Guarded {
             .args(arguments)
             .current_dir(&self.home)
             .env("LC_ALL", "C")
+            .envs(self.variables.iter().map(|(name, value)| (name, value)))
             .stdin(Stdio::null())
             .stdout(pipe)
             .stderr(log)

@@ -16,6 +16,7 @@ pub mod process;
 
 pub mod certificate;
 pub mod dns;
+pub mod full_disk;
 pub mod site;
 
 pub use error::Error;

@@ -41,12 +41,18 @@ struct Server {
 impl Postgres {
     /// Starts a server with its data below `data`, or in a temporary folder.
     pub fn start(data: Option<&Path>) -> Result<Postgres, Error> {
+        Postgres::start_with(data, &[])
+    }
+
+    /// Starts a server with these variables in its environment.
+    pub fn start_with(data: Option<&Path>, variables: &[(&'static str, String)]) -> Result<Postgres, Error> {
         let binaries = binaries()?;
         let user = unprivileged_user()?;
         let home = Home::new(data, "postgres")?;
         // A fast shutdown writes everything out first, which is for nothing when the data are about to go.
         let signal = if home.keep { "INT" } else { "QUIT" };
-        let guarded = Guarded::new("postgres", &home, user, signal)?;
+        let mut guarded = Guarded::new("postgres", &home, user, signal)?;
+        guarded.set_variables(variables);
         let mut server = Server { guarded, program: binaries.join("postgres"), port: 0, paused: Vec::new() };
         let password = server.prepare(&binaries, &home, user)?;
         let mut attempt = 1;
