@@ -96,6 +96,12 @@ pub async fn run(targets: Vec<Arc<Target>>, max_concurrent: usize, checker: Chec
         }
     }
     tracing::info!(schedule.stopped_at_ms = last, checks.running = tasks.len(), "scheduling stopped");
+    while let Some(due) = schedule.abandon() {
+        tally.due += 1;
+        tally.missed += 1;
+        let detail = "the producer was told to stop before there was room for it".to_owned();
+        checker.miss(&targets[due.target], due, FailureClass::Stopped, detail).await;
+    }
     tasks.close();
     drop(checker);
     tasks.wait().await;
@@ -116,8 +122,9 @@ impl Checker {
                 identity.not_checked(started_at, State::Unmeasured, FailureClass::Stopped, detail)
             }
         };
-        drop(permit);
         self.send(result).await;
+        // Not before the result has found room: else checks without end could wait for it.
+        drop(permit);
     }
 
     async fn miss(&self, target: &Target, due: Due, class: FailureClass, detail: String) {

@@ -1,20 +1,16 @@
 //! Results to Kafka, by way of the spool: on disk first, then to the brokers in the order they came, and off the disk when a
 //! delivery report says that the brokers have them. All of it on a thread of its own, since disks block.
 
+mod outbox;
 mod outgoing;
 mod reports;
 
-use std::collections::{BTreeSet, VecDeque};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::mpsc::{Receiver as Reported, sync_channel};
 use std::thread;
-use std::time::{Duration, Instant};
 
 use anyhow::Context;
-use rdkafka::error::{KafkaError, RDKafkaErrorCode};
-use rdkafka::producer::ThreadedProducer;
-use shared::kafka::{ClientEvents, Kafka, ensure_topics};
+use shared::kafka::{Kafka, ensure_topics};
 use shared::message::CheckResult;
 use tokio::runtime::Handle;
 use tokio::sync::mpsc::Receiver;
@@ -23,26 +19,9 @@ use tokio_util::sync::CancellationToken;
 
 use crate::settings::Publish;
 use crate::spool::Spool;
-use outgoing::Outgoing;
-use reports::{Report, Reports};
+use outbox::Outbox;
 
 const CLIENT_ID: &str = "slotwatch-producer";
-/// Most results of one transaction of the spool.
-const GROUP: usize = 1000;
-/// How long the first result of a group waits for others. Nobody but a killed process notices it.
-const GATHER: Duration = Duration::from_millis(5);
-/// How long a wait for results is while reports are expected, and while nothing is.
-const BUSY: Duration = Duration::from_millis(20);
-const IDLE: Duration = Duration::from_millis(200);
-/// How many of the newest results are kept in memory, to be sent without a look at the disk.
-const FRESH: usize = 5000;
-/// How many results are read from the disk at a time.
-const READ: usize = 500;
-/// How long to wait after the disk refused, or the client gave a message back.
-const AGAIN: Duration = Duration::from_secs(1);
-/// How often it is said that results are being dropped.
-const REMIND: Duration = Duration::from_secs(10);
-
 /// What became of the results.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Summary {
@@ -90,268 +69,4 @@ pub async fn run(
         summary = done => summary.context("the publishing thread has died"),
         error = topics => Err(error).context("kafka client"),
     }
-}
-
-struct Outbox {
-    spool: Spool,
-    producer: ThreadedProducer<Reports>,
-    reports: Reported<Report>,
-    topic: String,
-    topic_exists: Arc<AtomicBool>,
-    /// Most messages under way.
-    window: usize,
-    in_flight: BTreeSet<u64>,
-    /// The number of the next result to send.
-    cursor: u64,
-    /// The newest results without a gap, up to the last one in the spool.
-    fresh: VecDeque<(u64, Outgoing)>,
-    /// Taken, but refused by the disk so far.
-    unspooled: Vec<CheckResult>,
-    /// Reported, but not yet removed from the spool.
-    done: Vec<u64>,
-    /// Not before this moment the disk is tried again.
-    disk_rests: Option<Instant>,
-    /// Whether that has been said.
-    disk_refuses: bool,
-    /// Not before this moment the client is tried again.
-    client_rests: Option<Instant>,
-    reminded: Option<Instant>,
-    summary: Summary,
-}
-
-impl Outbox {
-    fn open(kafka: &Kafka, publish: &Publish, spool: Spool, topic_exists: Arc<AtomicBool>) -> anyhow::Result<Self> {
-        let window = publish.max_in_flight;
-        let (report, reports) = sync_channel(window);
-        let mut config = kafka.client_config(CLIENT_ID);
-        let own = [
-            ("enable.idempotence", "true"),
-            ("acks", "all"),
-            // Never given up by the client: the results are worth waiting for.
-            ("message.timeout.ms", "0"),
-            ("partitioner", "murmur2_random"),
-            ("compression.type", &publish.compression),
-            ("linger.ms", &publish.linger.as_millis().to_string()),
-            ("queue.buffering.max.messages", &window.to_string()),
-        ];
-        for (key, value) in own {
-            if !kafka.options.contains_key(key) {
-                config.set(key, value);
-            }
-        }
-        let context = Reports { events: ClientEvents::default(), reports: report };
-        let producer = config.create_with_context(context).context("kafka client")?;
-        if !spool.is_empty() {
-            tracing::info!(
-                spool.results = spool.len(),
-                "results of an earlier run wait in the spool; sending them first"
-            );
-        }
-        Ok(Self {
-            spool,
-            producer,
-            reports,
-            topic: kafka.topic.clone(),
-            topic_exists,
-            window,
-            in_flight: BTreeSet::new(),
-            cursor: 0,
-            fresh: VecDeque::new(),
-            unspooled: Vec::new(),
-            done: Vec::new(),
-            disk_rests: None,
-            disk_refuses: false,
-            client_rests: None,
-            reminded: None,
-            summary: Summary::default(),
-        })
-    }
-
-    fn work(mut self, mut results: Receiver<CheckResult>, runtime: &Handle, give_up: &CancellationToken) -> Summary {
-        let mut open = true;
-        while !give_up.is_cancelled() && (open || !self.unspooled.is_empty() || !self.spool.is_empty()) {
-            open = self.gather(&mut results, runtime, open);
-            self.take_reports();
-            if is_over(&mut self.disk_rests) {
-                self.store();
-            }
-            if is_over(&mut self.client_rests) {
-                self.send_on();
-            }
-        }
-        // What the checks hand over in the last instants goes to the disk, too.
-        results.close();
-        while let Ok(result) = results.try_recv() {
-            self.unspooled.push(result);
-        }
-        self.take_reports();
-        self.store();
-        self.summary.spooled = self.spool.len();
-        self.summary.lost = self.unspooled.len() as u64;
-        self.summary
-    }
-
-    /// Takes what has come, and waits a little if nothing has. Returns whether more can come.
-    fn gather(&mut self, results: &mut Receiver<CheckResult>, runtime: &Handle, open: bool) -> bool {
-        let pause = if self.in_flight.is_empty() { IDLE } else { BUSY };
-        // While the disk refuses, results wait in their channel, and when that is full, checks wait.
-        if !open || !self.unspooled.is_empty() {
-            thread::sleep(BUSY);
-            return open;
-        }
-        let taken = &mut self.unspooled;
-        let first = runtime.block_on(async { tokio::time::timeout(pause, results.recv_many(taken, GROUP)).await });
-        match first {
-            Ok(0) => return false,
-            Ok(count) if count < GROUP => {
-                thread::sleep(GATHER);
-                while taken.len() < GROUP
-                    && let Ok(result) = results.try_recv()
-                {
-                    taken.push(result);
-                }
-            }
-            Ok(_) | Err(_) => {}
-        }
-        true
-    }
-
-    fn take_reports(&mut self) {
-        while let Ok(report) = self.reports.try_recv() {
-            let (Report::Delivered(seq) | Report::Refused(seq) | Report::Returned(seq)) = report;
-            self.in_flight.remove(&seq);
-            match report {
-                Report::Delivered(_) => self.summary.delivered += 1,
-                Report::Refused(_) => self.summary.refused += 1,
-                Report::Returned(_) => {
-                    self.cursor = self.cursor.min(seq);
-                    self.client_rests = Some(Instant::now() + AGAIN);
-                    continue;
-                }
-            }
-            self.done.push(seq);
-        }
-    }
-
-    /// To the disk with what is new, and off it with what is done.
-    fn store(&mut self) {
-        if self.unspooled.is_empty() && self.done.is_empty() {
-            return;
-        }
-        // These types have no value that JSON cannot express.
-        let payloads: Vec<Vec<u8>> =
-            self.unspooled.iter().map(|result| serde_json::to_vec(result).unwrap_or_default()).collect();
-        let first = self.spool.next();
-        match self.spool.update(&payloads, &self.done) {
-            Ok(dropped) => {
-                if std::mem::take(&mut self.disk_refuses) {
-                    tracing::info!("results are spooled again");
-                }
-                self.done.clear();
-                let results = self.unspooled.drain(..).zip(payloads);
-                let fresh =
-                    (first..).zip(results).map(|(seq, (result, payload))| (seq, Outgoing::new(&result, payload)));
-                self.fresh.extend(fresh);
-                // Those that go are read from the disk when their turn comes.
-                self.fresh.drain(..self.fresh.len().saturating_sub(FRESH));
-                self.mind_dropped(dropped);
-            }
-            Err(error) => {
-                if !self.disk_refuses {
-                    tracing::error!(%error, "results cannot be spooled; trying again until they can");
-                }
-                self.disk_refuses = true;
-                self.disk_rests = Some(Instant::now() + AGAIN);
-            }
-        }
-    }
-
-    fn mind_dropped(&mut self, dropped: u64) {
-        self.summary.dropped += dropped;
-        if dropped > 0 && self.reminded.is_none_or(|last| last.elapsed() >= REMIND) {
-            tracing::error!(
-                results.dropped = self.summary.dropped,
-                "the spool is full; the oldest results are dropped"
-            );
-            self.reminded = Some(Instant::now());
-        }
-    }
-
-    /// Hands the client as many of the next results as may be under way.
-    fn send_on(&mut self) {
-        while self.topic_exists.load(Ordering::Acquire) && self.in_flight.len() < self.window {
-            let in_memory = self.fresh.front().map_or(self.spool.next(), |(seq, _)| *seq);
-            let went_on = if self.cursor < in_memory { self.send_from_disk(in_memory) } else { self.send_fresh() };
-            if !went_on {
-                return;
-            }
-        }
-    }
-
-    fn send_fresh(&mut self) -> bool {
-        let Some((seq, outgoing)) = self.fresh.pop_front() else { return false };
-        if seq < self.cursor || self.send(seq, &outgoing) {
-            return true;
-        }
-        self.fresh.push_front((seq, outgoing));
-        false
-    }
-
-    /// Sends results with numbers below `until`, which are not in memory.
-    fn send_from_disk(&mut self, until: u64) -> bool {
-        let limit = READ.min(self.window - self.in_flight.len());
-        let rows = match self.spool.read(self.cursor, until, limit) {
-            Ok(rows) => rows,
-            Err(error) => {
-                tracing::error!(%error, "spooled results cannot be read; trying again");
-                self.client_rests = Some(Instant::now() + AGAIN);
-                return false;
-            }
-        };
-        if rows.is_empty() {
-            self.cursor = until;
-        }
-        for (seq, payload) in rows {
-            match Outgoing::of_spooled(payload) {
-                Ok(outgoing) if !self.send(seq, &outgoing) => return false,
-                Ok(_) => {}
-                Err(error) => {
-                    tracing::error!(%error, "a spooled result is unreadable; it is given up");
-                    self.summary.refused += 1;
-                    self.done.push(seq);
-                    self.cursor = seq + 1;
-                }
-            }
-        }
-        true
-    }
-
-    /// Hands one message to the client, unless it is under way; false when the client takes none now.
-    fn send(&mut self, seq: u64, outgoing: &Outgoing) -> bool {
-        if !self.in_flight.contains(&seq) {
-            // Numbers fit: a spool does not live to see 2^63 results.
-            match self.producer.send(outgoing.record(&self.topic, usize::try_from(seq).unwrap_or_default())) {
-                Ok(()) => {
-                    self.in_flight.insert(seq);
-                }
-                Err((KafkaError::MessageProduction(RDKafkaErrorCode::QueueFull), _)) => return false,
-                Err((error, _)) => {
-                    tracing::warn!(%error, "the kafka client takes no message; trying again");
-                    self.client_rests = Some(Instant::now() + AGAIN);
-                    return false;
-                }
-            }
-        }
-        self.cursor = seq + 1;
-        true
-    }
-}
-
-/// Whether a rest is over, or there was none.
-fn is_over(rest: &mut Option<Instant>) -> bool {
-    if rest.is_some_and(|until| Instant::now() < until) {
-        return false;
-    }
-    *rest = None;
-    true
 }

@@ -142,6 +142,18 @@ impl Schedule {
         let slot = due.slot.as_millis();
         self.waiting.push(Reverse(Entry { wake, target: due.target, slot, kind: Kind::CatchUp }));
     }
+
+    /// Takes a slot that was due and never found room, when there will be no further tries.
+    pub fn abandon(&mut self) -> Option<Due> {
+        while let Some(Reverse(entry)) = self.waiting.pop() {
+            if entry.kind == Kind::CatchUp
+                && let Some(slot) = Slot::from_millis(entry.slot)
+            {
+                return Some(Due { target: entry.target, slot, action: Action::Missed });
+            }
+        }
+        None
+    }
 }
 
 #[cfg(test)]
