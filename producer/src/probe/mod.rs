@@ -25,6 +25,9 @@ use guard::Guard;
 use resolver::Resolver;
 use trace::Trace;
 
+/// An end that comes so long after the deadline shows that this process did not run.
+const STALLED: Duration = Duration::from_secs(1);
+
 /// What probes of all targets share.
 #[derive(Debug)]
 pub struct Probe {
@@ -91,6 +94,8 @@ impl Probe {
         let deadline = check.clock.began + target.timeout;
         let end = tokio::time::timeout_at(deadline, self.follow(target, &mut check)).await;
         let end = end.unwrap_or_else(|_| Err(check.timed_out(target.timeout)));
+        let overdue = deadline.elapsed();
+        let end = if overdue < STALLED { end } else { Err(check.stalled(overdue)) };
         check.finish(end)
     }
 }
@@ -149,6 +154,12 @@ impl Check {
             Phase::Transfer => "reading the body",
         };
         Broken::theirs(FailureClass::Timeout, phase, format!("deadline of {timeout:?} ran out {waited}"))
+    }
+
+    /// Frozen or starved, we cannot know how the site would have done.
+    fn stalled(&self, overdue: Duration) -> Broken {
+        let detail = format!("this process did not run, and saw the deadline only {overdue:.1?} after it");
+        Broken::ours(FailureClass::Resources, self.trace.phase(), detail)
     }
 
     fn finish(mut self, end: Result<(), Broken>) -> Evidence {
