@@ -19,6 +19,8 @@ pub struct Batch {
     pub records: Vec<Record>,
     /// Records that are no rows, and why.
     pub refused: Vec<(Record, Refusal)>,
+    /// How many of those have gone to the dead letters already.
+    pub buried: usize,
     /// The offset after the last record of each partition.
     pub next: BTreeMap<i32, i64>,
     bytes: usize,
@@ -29,7 +31,16 @@ impl Batch {
     /// An empty batch.
     pub fn new(epoch: u64) -> Self {
         let next = BTreeMap::new();
-        Self { epoch, rows: Vec::new(), records: Vec::new(), refused: Vec::new(), next, bytes: 0, since: None }
+        Self {
+            epoch,
+            rows: Vec::new(),
+            records: Vec::new(),
+            refused: Vec::new(),
+            buried: 0,
+            next,
+            bytes: 0,
+            since: None,
+        }
     }
 
     /// Adds a record and what it decoded to.

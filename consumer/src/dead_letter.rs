@@ -2,7 +2,11 @@
 //!
 //! Headers, all text: `dead-letter.topic`, `dead-letter.partition`, `dead-letter.offset`, `dead-letter.timestamp` (milliseconds of
 //! Unix time, where the record had one), `dead-letter.reason`; and `dead-letter.truncated` with the original size, where the
-//! brokers took no record of that size.
+//! brokers took no record of that size. The headers that a record came with are not kept: copying them would cost every record.
+
+pub mod limit;
+pub mod marks;
+pub mod standstill;
 
 use std::time::Duration;
 

@@ -11,6 +11,8 @@ use tokio_util::sync::CancellationToken;
 
 use crate::batch::Batch;
 use crate::dead_letter::DeadLetters;
+use crate::dead_letter::limit::{Exceeded, InARow};
+use crate::dead_letter::standstill::Standstill;
 use crate::gather::Work;
 use crate::patience::{Patience, Trouble};
 use crate::position::{Inquiry, Notice, first, position};
@@ -28,6 +30,10 @@ pub struct Persist {
     pub store: Store,
     /// Kafka, for what Postgres cannot have.
     pub dead_letters: DeadLetters,
+    /// How many records in a row went there.
+    pub in_a_row: InARow,
+    /// Where an earlier process ended because they were too many.
+    pub standstill: Standstill,
     /// Kafka, for what offsets it has.
     pub inquiry: Inquiry,
     /// Whose offsets are moved.
@@ -53,21 +59,45 @@ struct Owned {
     next: BTreeMap<i32, i64>,
 }
 
+/// Why an attempt to store a batch came to nothing.
+enum Halt {
+    /// It is waited out.
+    Trouble(Trouble),
+    /// It is not.
+    Exceeded(Exceeded),
+}
+
+impl<T: Into<Trouble>> From<T> for Halt {
+    fn from(trouble: T) -> Self {
+        Self::Trouble(trouble.into())
+    }
+}
+
+impl From<Exceeded> for Halt {
+    fn from(exceeded: Exceeded) -> Self {
+        Self::Exceeded(exceeded)
+    }
+}
+
 /// Works until no work comes any more. The source hears that by the end of its commands.
-pub async fn persist(mut persist: Persist, mut work: mpsc::Receiver<Work>) {
+///
+/// # Errors
+/// Too many records in a row cannot be stored.
+pub async fn persist(mut persist: Persist, mut work: mpsc::Receiver<Work>) -> Result<(), Exceeded> {
     let mut owned = Owned::default();
     let mut patience = Patience::default();
     while let Some(work) = work.recv().await {
         match work {
             Work::Claim { epoch, partitions } => owned = persist.claim(epoch, partitions, &mut patience).await,
             Work::Store(batch) => {
-                if let Some(epoch) = persist.store(batch, &mut owned, &mut patience).await {
+                if let Some(epoch) = persist.store(batch, &mut owned, &mut patience).await? {
                     let partitions = owned.next.keys().copied().collect();
                     owned = persist.claim(epoch, partitions, &mut patience).await;
                 }
             }
         }
     }
+    Ok(())
 }
 
 impl Persist {
@@ -143,36 +173,47 @@ impl Persist {
     }
 
     /// Stores a batch. Returns the epoch that has begun when the offsets must be looked up again.
-    async fn store(&mut self, mut batch: Batch, owned: &mut Owned, patience: &mut Patience) -> Option<u64> {
+    async fn store(
+        &mut self,
+        mut batch: Batch,
+        owned: &mut Owned,
+        patience: &mut Patience,
+    ) -> Result<Option<u64>, Exceeded> {
         let Some(moves) = moves(&batch, owned) else {
             tracing::debug!(records = batch.len(), "records of a former assignment are dropped");
-            return None;
+            return Ok(None);
         };
         while self.epoch.now() == batch.epoch {
             let trouble = match self.attempt(&mut batch, &moves).await {
                 Ok(()) => {
                     patience.over();
+                    self.in_a_row.done(&batch);
                     owned.next.extend(&batch.next);
                     self.commit(&batch).await;
-                    return None;
+                    return Ok(None);
                 }
-                Err(Trouble::Store(StoreError::Stale)) => {
+                Err(Halt::Trouble(Trouble::Store(StoreError::Stale))) => {
                     tracing::info!("offsets have moved meanwhile; reading on from where postgres is");
-                    return self.epoch.advance_from(batch.epoch);
+                    return Ok(self.epoch.advance_from(batch.epoch));
                 }
-                Err(trouble) => trouble,
+                Err(Halt::Trouble(trouble)) => trouble,
+                Err(Halt::Exceeded(exceeded)) => {
+                    self.standstill.set(&moves).await;
+                    return Err(exceeded);
+                }
             };
             if !self.wait(patience, &trouble, batch.epoch).await {
                 tracing::info!(records = batch.len(), "records are left unstored; they will be read again");
-                return None;
+                return Ok(None);
             }
         }
-        None
+        Ok(None)
     }
 
-    async fn attempt(&mut self, batch: &mut Batch, moves: &[Move]) -> Result<(), Trouble> {
-        self.bury(batch).await?;
+    async fn attempt(&mut self, batch: &mut Batch, moves: &[Move]) -> Result<(), Halt> {
         let now = Timestamp::now();
+        self.spare(batch, moves, now).await?;
+        self.bury(batch).await?;
         let stored = match self.store.write(&batch.rows, &self.topic, moves, now).await {
             Err(StoreError::Content(reason) | StoreError::NoPartition(reason)) => {
                 let refused = self.store.refused(&batch.rows, now).await?;
@@ -180,6 +221,7 @@ impl Persist {
                     return Err(StoreError::Unavailable(reason).into());
                 }
                 batch.refuse(refused);
+                self.in_a_row.check(&self.topic.name, batch)?;
                 self.bury(batch).await?;
                 self.store.write(&batch.rows, &self.topic, moves, now).await?
             }
@@ -188,6 +230,23 @@ impl Persist {
         Counts::add(&self.counts.stored, stored.rows);
         Counts::add(&self.counts.duplicates, stored.duplicates);
         tracing::debug!(rows.stored = stored.rows, rows.duplicate = stored.duplicates, "batch stored");
+        Ok(())
+    }
+
+    /// Ends all before the first dead letter of a batch that would exceed the limit. Rows are tried out for that, so that nothing of
+    /// the batch has gone when Postgres takes none of them.
+    async fn spare(&mut self, batch: &mut Batch, moves: &[Move], now: Timestamp) -> Result<(), Halt> {
+        if batch.refused.is_empty() {
+            return Ok(());
+        }
+        if batch.rows.is_empty() && self.in_a_row.is_new() && self.standstill.is_at(moves).await {
+            self.in_a_row.exhaust();
+        }
+        if !batch.rows.is_empty() && self.in_a_row.may_exceed(batch) {
+            let refused = self.store.refused(&batch.rows, now).await?;
+            batch.refuse(refused);
+        }
+        self.in_a_row.check(&self.topic.name, batch)?;
         Ok(())
     }
 
@@ -209,6 +268,7 @@ impl Persist {
             );
             self.said_buried = Some(Instant::now());
         }
+        batch.buried += batch.refused.len();
         batch.refused.clear();
         Ok(())
     }

@@ -11,6 +11,8 @@ use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
 
 use crate::dead_letter::DeadLetters;
+use crate::dead_letter::limit::InARow;
+use crate::dead_letter::standstill::Standstill;
 use crate::gather::gather;
 use crate::patience::{Patience, Trouble};
 use crate::persist::{Persist, persist};
@@ -28,7 +30,8 @@ const BATCHES: usize = 1;
 /// Consumes until it is told to stop; what was read is then stored, within the grace.
 ///
 /// # Errors
-/// A stage has ended that should not have: a fault of this program, or one of the Kafka client that cannot heal.
+/// A stage has ended that should not have: a fault of this program, one of the Kafka client that cannot heal, or too many records
+/// in a row that cannot be stored.
 pub async fn run(settings: &Settings, from_beginning: bool, stop: CancellationToken) -> anyhow::Result<()> {
     let counts = Arc::new(Counts::default());
     let events = ClientEvents::default();
@@ -43,6 +46,8 @@ pub async fn run(settings: &Settings, from_beginning: bool, stop: CancellationTo
     let last = Persist {
         store,
         dead_letters,
+        in_a_row: InARow::new(consume.dead_letter_limit),
+        standstill: Standstill::new(settings),
         inquiry,
         topic,
         consume,
@@ -60,7 +65,7 @@ pub async fn run(settings: &Settings, from_beginning: bool, stop: CancellationTo
         Ok("gather")
     });
     stages.spawn(async move {
-        persist(last, work).await;
+        persist(last, work).await?;
         Ok("persist")
     });
     stages.spawn(async move {
@@ -162,6 +167,7 @@ async fn end(
     grace: Duration,
 ) -> anyhow::Result<()> {
     let mut busy = vec!["gather", "persist", "source"];
+    let mut fault = None;
     let deadline = async {
         stop.cancelled().await;
         tokio::time::sleep(grace).await;
@@ -169,16 +175,20 @@ async fn end(
     let mut deadline = std::pin::pin!(deadline);
     while !stages.is_empty() {
         tokio::select! {
-            Some(ended) = stages.join_next() => {
-                let stage = ended.context("a stage has died")??;
-                busy.retain(|name| *name != stage);
-                anyhow::ensure!(stop.is_cancelled(), "{stage} has ended although nobody asked it to");
-            }
+            Some(ended) = stages.join_next() => match ended.context("a stage has died").and_then(std::convert::identity) {
+                Ok(stage) if stop.is_cancelled() => busy.retain(|name| *name != stage),
+                ended => {
+                    // The first fault is the cause of the others. They are let end, so that the group is left.
+                    let unasked = |stage| anyhow::anyhow!("{stage} has ended although nobody asked it to");
+                    fault.get_or_insert(ended.map_or_else(std::convert::identity, unasked));
+                    stop.cancel();
+                }
+            },
             () = &mut deadline => {
                 tracing::warn!(stages = ?busy, "the grace has run out; what is not stored will be read again");
-                return Ok(());
+                break;
             }
         }
     }
-    Ok(())
+    fault.map_or(Ok(()), Err)
 }

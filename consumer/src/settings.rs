@@ -36,6 +36,8 @@ pub struct Consume {
     pub commit: bool,
     /// The topic of records that cannot be stored; empty for `<kafka.topic>.dead-letter`.
     pub dead_letter_topic: String,
+    /// How many records in a row may go there before the consumer ends instead; 0 for no limit.
+    pub dead_letter_limit: usize,
     /// Where a partition begins that Postgres knows nothing about.
     pub from: From,
     /// Most records of a transaction.
@@ -63,6 +65,9 @@ impl Default for Consume {
             group: "slotwatch".to_owned(),
             commit: true,
             dead_letter_topic: String::new(),
+            // Two full batches: more than a burst of one bad writer that stands between good records, and soon reached where
+            // nothing can be stored at all, as with the wrong topic or messages of a later version.
+            dead_letter_limit: 10_000,
             from: From::Beginning,
             batch_rows: 5000,
             batch_bytes: 8 * 1024 * 1024,
@@ -123,6 +128,19 @@ pub struct MigrateSettings(pub Settings);
 impl shared::config::Settings for MigrateSettings {
     fn validate(&self) -> Result<(), Fault> {
         self.0.postgres.validate()?;
+        self.0.log.validate()
+    }
+}
+
+/// What `consumer dead-letters` needs: the same file, of which `[postgres]` may be empty.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[serde(transparent)]
+pub struct DeadLetterSettings(pub Settings);
+
+impl shared::config::Settings for DeadLetterSettings {
+    fn validate(&self) -> Result<(), Fault> {
+        self.0.kafka.validate()?;
+        self.0.consume.validate(&self.0.kafka.topic)?;
         self.0.log.validate()
     }
 }

@@ -3,6 +3,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 
 use rdkafka::ClientContext;
 use rdkafka::config::RDKafkaLogLevel;
+use rdkafka::consumer::ConsumerContext;
 use rdkafka::error::{KafkaError, RDKafkaErrorCode};
 
 /// Turns librdkafka's chatter into one line when the brokers are lost and one when they are back.
@@ -55,3 +56,5 @@ impl ClientContext for ClientEvents {
         }
     }
 }
+
+impl ConsumerContext for ClientEvents {}

@@ -1,0 +1,155 @@
+//! When everything is poison it is not the records that are bad but the whole: the wrong topic, messages of a later version, a
+//! table that takes none of them. Then the consumer ends rather than move everything to the dead letters. Pure.
+//!
+//! Counted are records in a row over all partitions that this consumer has, for a single bad key may have a partition to itself. A
+//! batch that stores anything begins anew, and a batch that would exceed the limit is left where it is, as a whole.
+//!
+//! A consumer that an orchestrator starts again must not move another limit's worth each time. So it leaves a mark where it ended;
+//! a consumer that begins there has no record left to spare, until it has stored one.
+
+use std::collections::BTreeMap;
+
+use crate::batch::Batch;
+use crate::decode::Refusal;
+use crate::record::Record;
+
+/// Too many records in a row that cannot be stored.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[error(
+    "{count} records in a row cannot be stored, more than consume.dead_letter_limit = {limit}; the last of them is partition \
+     {partition} offset {offset} of topic `{topic}`: {reason}. Those beyond the limit stay where they are, to be read again: \
+     mend the cause (is it the right topic? are the writers newer? has a table a constraint?) and start again, or set \
+     consume.dead_letter_limit = 0 to move all of them to the dead letters"
+)]
+pub struct Exceeded {
+    count: usize,
+    limit: usize,
+    topic: String,
+    partition: i32,
+    offset: i64,
+    reason: Refusal,
+}
+
+/// Counts records in a row that cannot be stored.
+#[derive(Clone, Debug, Default)]
+pub struct InARow {
+    limit: usize,
+    count: usize,
+}
+
+impl InARow {
+    /// Nothing is counted yet. A limit of 0 is none.
+    pub fn new(limit: usize) -> Self {
+        Self { limit, count: 0 }
+    }
+
+    /// Whether nothing was counted since the start, or since something was stored.
+    pub fn is_new(&self) -> bool {
+        self.count == 0
+    }
+
+    /// Goes on where an earlier process reached the limit.
+    pub fn exhaust(&mut self) {
+        self.count = self.limit;
+    }
+
+    /// Whether the batch would exceed the limit if none of it could be stored.
+    pub fn may_exceed(&self, batch: &Batch) -> bool {
+        self.limit > 0 && self.count + batch.len() + batch.buried > self.limit
+    }
+
+    /// Looks at a batch of which no row is left.
+    ///
+    /// # Errors
+    /// It exceeds the limit.
+    pub fn check(&self, topic: &str, batch: &Batch) -> Result<(), Exceeded> {
+        let last: Option<&(Record, Refusal)> = batch.refused.last();
+        match last {
+            Some((record, reason)) if batch.rows.is_empty() && self.may_exceed(batch) => Err(Exceeded {
+                count: self.count + batch.len() + batch.buried,
+                limit: self.limit,
+                topic: topic.to_owned(),
+                partition: record.partition,
+                offset: record.offset,
+                reason: reason.clone(),
+            }),
+            _ => Ok(()),
+        }
+    }
+
+    /// Counts a batch that is done.
+    pub fn done(&mut self, batch: &Batch) {
+        self.count = if batch.rows.is_empty() { self.count.saturating_add(batch.buried) } else { 0 };
+    }
+}
+
+/// Whether a batch begins where an earlier process left its mark.
+pub fn begins_at(marks: &BTreeMap<i32, i64>, from: impl IntoIterator<Item = (i32, i64)>) -> bool {
+    from.into_iter().any(|(partition, offset)| marks.get(&partition) == Some(&offset))
+}
+
+#[cfg(test)]
+mod tests {
+    use std::time::Instant;
+
+    use super::*;
+    use crate::decode::{Row, decode};
+
+    fn good() -> Row {
+        let golden = include_bytes!("../../../shared/schema/golden/up.json");
+        decode(Some(golden), "2026-11-21T05:00:10Z".parse().unwrap()).unwrap()
+    }
+
+    /// A batch with a record a letter: `x` cannot be stored, `o` can.
+    fn batch(records: &str) -> Batch {
+        let mut batch = Batch::new(1);
+        for (offset, record) in (0..).zip(records.chars()) {
+            let decoded = if record == 'o' { Ok(good()) } else { Err(Refusal::new("poison")) };
+            let record = Record { partition: 0, offset, timestamp: None, key: None, payload: None };
+            batch.push(record, decoded, Instant::now());
+        }
+        batch
+    }
+
+    /// The index of the batch that is refused, if any.
+    fn stopped(limit: usize, batches: &str) -> Option<usize> {
+        let mut run = InARow::new(limit);
+        batches.split(' ').position(|records| {
+            let mut batch = batch(records);
+            let exceeded = run.check("checks", &batch).is_err();
+            batch.buried = batch.refused.len();
+            batch.refused.clear();
+            run.done(&batch);
+            exceeded
+        })
+    }
+
+    #[test]
+    fn only_poison_and_nothing_else_reaches_the_limit() {
+        let table = [
+            (3, "xxx", None),
+            (3, "xxxx", Some(0)),
+            (3, "xxx x", Some(1)),
+            (3, "xx x x", Some(2)),
+            (3, "xx o xx x", None),
+            (3, "xxo xxx", None),
+            (3, "xxxxxxxxo xxxxxxo", None),
+            (0, "xxxxxxxxx xxxxxxxxxxxx", None),
+            (1, "x o x o x o", None),
+        ];
+        for (limit, batches, expected) in table {
+            assert_eq!(stopped(limit, batches), expected, "{batches} with {limit}");
+        }
+    }
+
+    #[test]
+    fn who_begins_at_the_mark_has_nothing_to_spare() {
+        let marks = BTreeMap::from([(0, 7), (1, 3)]);
+        assert!(begins_at(&marks, [(1, 3)]));
+        assert!(!begins_at(&marks, [(0, 8), (2, 3)]));
+        let mut run = InARow::new(100);
+        run.exhaust();
+        assert!(run.check("checks", &batch("x")).is_err());
+        assert!(run.check("checks", &batch("xo")).is_ok());
+    }
+}

@@ -1,0 +1,80 @@
+//! Records that nobody else writes: results of our own making, good and bad, and a world that is ready for them.
+
+use std::collections::BTreeMap;
+
+use rdkafka::ClientConfig;
+use rdkafka::producer::{BaseProducer, BaseRecord, Producer as _};
+use serde_json::{Value, json};
+use shared::kafka::{Kafka, ensure_topics};
+
+use crate::{Record, World, patiently, read_topic};
+
+const GOLDEN: &str = include_str!("../../shared/schema/golden/up.json");
+
+/// A good result of a target for one of the seconds after an hour of 2021, keyed and told apart by both.
+///
+/// # Panics
+/// More than an hour.
+pub fn golden(target: &str, second: usize) -> Value {
+    assert!(second < 3600);
+    let mut message: Value = serde_json::from_str(GOLDEN).expect("a golden message");
+    message["meta"]["target"] = json!(target);
+    message["meta"]["scheduled_at"] = json!(format!("2021-03-29T01:{:02}:{:02}.000Z", second / 60, second % 60));
+    message
+}
+
+/// The second that a [`golden`] was made for, from its row.
+pub const GOLDEN_SECOND: &str = "extract(epoch FROM scheduled_at - '2021-03-29T01:00:00Z')::int";
+
+/// A key and a value, each of which may be missing.
+pub type Plain = (Option<Vec<u8>>, Option<Vec<u8>>);
+
+impl World {
+    /// Makes the tables and the topics without consuming anything.
+    ///
+    /// # Panics
+    /// The services refuse.
+    pub async fn prepare(&self, partitions: i32) {
+        let mut migration = self.start("consumer", &["migrate"], &[]);
+        let status = patiently("the migration", migration.wait()).await.expect("an end");
+        assert!(status.success(), "{:#?}", migration.log());
+        let kafka = Kafka { brokers: self.brokers.clone(), partitions, ..Kafka::default() };
+        let topics = [self.topic.as_str(), &self.dead_letter_topic()];
+        patiently("the topics", ensure_topics(&kafka, "tests", &topics)).await.expect("topics");
+    }
+
+    /// Writes records into the topic of the results, in this order within each partition.
+    ///
+    /// # Panics
+    /// One is not acknowledged.
+    pub async fn publish(&self, records: Vec<Plain>) {
+        let (brokers, topic) = (self.brokers.clone(), self.topic.clone());
+        let send = move || {
+            let producer: BaseProducer =
+                ClientConfig::new().set("bootstrap.servers", brokers).create().expect("a producer");
+            for (key, payload) in &records {
+                let mut record = BaseRecord::<[u8], [u8]>::to(&topic);
+                record.key = key.as_deref();
+                record.payload = payload.as_deref();
+                producer.send(record).expect("room for a record");
+            }
+            producer.flush(std::time::Duration::from_secs(30)).expect("all acknowledged");
+        };
+        tokio::task::spawn_blocking(send).await.expect("all sent");
+    }
+
+    /// What is in the dead-letter topic.
+    ///
+    /// # Panics
+    /// It cannot be read.
+    pub async fn dead_letters(&self) -> Vec<Record> {
+        let (brokers, topic) = (self.brokers.clone(), self.dead_letter_topic());
+        tokio::task::spawn_blocking(move || read_topic(&brokers, &topic)).await.expect("the topic")
+    }
+
+    /// The next offset of each partition, as Postgres has it.
+    pub async fn next_offsets(&self) -> BTreeMap<i32, i64> {
+        let rows = self.query("SELECT partition, next_offset FROM consumer_offsets").await;
+        rows.iter().map(|row| (row.get(0), row.get(1))).collect()
+    }
+}
