@@ -8,6 +8,12 @@ pub mod limit;
 pub mod marks;
 pub mod standstill;
 
+pub mod done;
+pub mod letter;
+pub mod reader;
+pub mod show;
+pub mod tool;
+
 use std::time::Duration;
 
 use futures_util::future::join_all;
@@ -61,9 +67,25 @@ impl DeadLetters {
         })
     }
 
+    /// The topic of the results.
+    pub fn source(&self) -> &str {
+        &self.source
+    }
+
     /// The client, for those who only have a question to Kafka.
     pub fn client(&self) -> &FutureProducer<ClientEvents> {
         &self.producer
+    }
+
+    /// Sends a letter back to the topic that it came from, as it was.
+    ///
+    /// # Errors
+    /// Kafka did not take it, or did not say so.
+    pub async fn send_back(&self, letter: &letter::Letter) -> Result<(), KafkaError> {
+        let mut message = FutureRecord::<[u8], [u8]>::to(&self.source);
+        message.key = letter.key.as_deref();
+        message.payload = letter.payload.as_deref();
+        self.producer.send(message, DELIVERY).await.map(drop).map_err(|(error, _)| error)
     }
 
     /// Publishes records and waits for their acknowledgement.

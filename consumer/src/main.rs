@@ -3,8 +3,9 @@
 use std::process::ExitCode;
 
 use clap::{Parser, Subcommand};
+use consumer::dead_letter::tool;
 use consumer::pipeline;
-use consumer::settings::{MigrateSettings, Settings};
+use consumer::settings::{DeadLetterSettings, MigrateSettings, Settings};
 use shared::lifecycle::stop_on_signals;
 use shared::telemetry::Log;
 
@@ -23,12 +24,14 @@ struct Cli {
     from_beginning: bool,
 }
 
-#[derive(Clone, Copy, Subcommand)]
+#[derive(Clone, Subcommand)]
 enum Command {
     /// Consume until stopped; what happens without a command, too
     Run,
     /// Bring the tables up to date and exit
     Migrate,
+    /// List the records that could not be stored, or send them again
+    DeadLetters(tool::Options),
 }
 
 fn main() -> ExitCode {
@@ -46,6 +49,10 @@ fn main() -> ExitCode {
             .config
             .start::<MigrateSettings, _>(|loaded| Ok(loaded.settings.0.clone()))
             .map(|settings| work(&settings.log, pipeline::migrate(&settings.postgres, stop))),
+        Command::DeadLetters(options) => cli
+            .config
+            .start::<DeadLetterSettings, _>(|loaded| Ok(loaded.settings.0.clone()))
+            .map(|settings| work(&settings.log, tool::run(&settings, options, stop))),
     };
     match ended {
         Ok(Ok(())) => ExitCode::SUCCESS,

@@ -3,12 +3,14 @@
 use std::collections::BTreeMap;
 
 use rdkafka::ClientConfig;
+use rdkafka::message::{Header, OwnedHeaders};
 use rdkafka::producer::{BaseProducer, BaseRecord, Producer as _};
 use serde_json::{Value, json};
 use shared::kafka::{Kafka, ensure_topics};
 
 use crate::{Record, World, patiently, read_topic};
 
+const LOOK: std::time::Duration = std::time::Duration::from_millis(50);
 const GOLDEN: &str = include_str!("../../shared/schema/golden/up.json");
 
 /// A good result of a target for one of the seconds after an hour of 2021, keyed and told apart by both.
@@ -48,12 +50,31 @@ impl World {
     /// # Panics
     /// One is not acknowledged.
     pub async fn publish(&self, records: Vec<Plain>) {
-        let (brokers, topic) = (self.brokers.clone(), self.topic.clone());
+        self.publish_to(self.topic.clone(), records, Vec::new()).await;
+    }
+
+    /// Writes records into the dead-letter topic as if a consumer had done it.
+    ///
+    /// # Panics
+    /// One is not acknowledged.
+    pub async fn publish_dead(&self, records: Vec<Plain>) {
+        let headers = [("topic", self.topic.as_str()), ("partition", "0"), ("offset", "7"), ("reason", "a test")];
+        let headers = headers.map(|(name, value)| (format!("dead-letter.{name}"), value.to_owned()));
+        self.publish_to(self.dead_letter_topic(), records, headers.to_vec()).await;
+    }
+
+    async fn publish_to(&self, topic: String, records: Vec<Plain>, headers: Vec<(String, String)>) {
+        let brokers = self.brokers.clone();
         let send = move || {
-            let producer: BaseProducer =
-                ClientConfig::new().set("bootstrap.servers", brokers).create().expect("a producer");
+            let mut config = ClientConfig::new();
+            // The brokers decide what is too large.
+            config.set("bootstrap.servers", brokers).set("message.max.bytes", "10000000");
+            let producer: BaseProducer = config.create().expect("a producer");
             for (key, payload) in &records {
+                let add =
+                    |all: OwnedHeaders, (key, value): &(String, String)| all.insert(Header { key, value: Some(value) });
                 let mut record = BaseRecord::<[u8], [u8]>::to(&topic);
+                record.headers = Some(headers.iter().fold(OwnedHeaders::new(), add));
                 record.key = key.as_deref();
                 record.payload = payload.as_deref();
                 producer.send(record).expect("room for a record");
@@ -70,6 +91,19 @@ impl World {
     pub async fn dead_letters(&self) -> Vec<Record> {
         let (brokers, topic) = (self.brokers.clone(), self.dead_letter_topic());
         tokio::task::spawn_blocking(move || read_topic(&brokers, &topic)).await.expect("the topic")
+    }
+
+    /// Waits until the offsets of so many records have moved.
+    ///
+    /// # Panics
+    /// They do not within the tests' patience.
+    pub async fn until_moved(&self, records: i64) {
+        patiently("the offsets' move", async {
+            while self.next_offsets().await.values().sum::<i64>() < records {
+                tokio::time::sleep(LOOK).await;
+            }
+        })
+        .await;
     }
 
     /// The next offset of each partition, as Postgres has it.

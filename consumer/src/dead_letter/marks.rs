@@ -1,7 +1,7 @@
 //! Offsets that are remembered in Kafka itself: those of a consumer group that nobody ever joins.
 
 use std::collections::BTreeMap;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use rdkafka::consumer::{BaseConsumer, CommitMode, Consumer as _};
 use rdkafka::error::KafkaError;
@@ -11,6 +11,9 @@ use shared::kafka::ClientEvents;
 use crate::settings::Settings;
 
 const TIMEOUT: Duration = Duration::from_secs(10);
+/// How long trouble may last.
+const PATIENCE: Duration = Duration::from_secs(15);
+const BETWEEN: Duration = Duration::from_millis(200);
 
 /// A next offset, and a short text beside it.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -54,7 +57,7 @@ impl Marks {
         for partition in partitions {
             list.add_partition(&self.topic, partition);
         }
-        let committed = self.client.committed_offsets(list, TIMEOUT)?;
+        let committed = persistently(|| self.client.committed_offsets(list.clone(), TIMEOUT))?;
         let mark = |element: &rdkafka::topic_partition_list::TopicPartitionListElem<'_>| match element.offset() {
             Offset::Offset(offset) => Some((element.partition(), Mark { offset, text: element.metadata().to_owned() })),
             _ => None,
@@ -73,6 +76,17 @@ impl Marks {
             element.set_offset(Offset::Offset(mark.offset))?;
             element.set_metadata(&mark.text);
         }
-        self.client.commit(&list, CommitMode::Sync)
+        persistently(|| self.client.commit(&list, CommitMode::Sync))
+    }
+}
+
+/// A group's coordinator is found anew when the brokers change, and for the first group of all its topic is made.
+fn persistently<T>(work: impl Fn() -> Result<T, KafkaError>) -> Result<T, KafkaError> {
+    let begun = Instant::now();
+    loop {
+        match work() {
+            Err(_) if begun.elapsed() < PATIENCE => std::thread::sleep(BETWEEN),
+            done => return done,
+        }
     }
 }
