@@ -64,22 +64,24 @@ struct ShapeOfMeta {
 
 fn other_shape(text: &str, error: &serde_json::Error) -> Result<CheckResult, Refusal> {
     let Ok(shape) = serde_json::from_str::<Shape>(text) else {
-        return Err(not_a_result(error));
+        return Err(not_a_result(text, error));
     };
     match (shape.meta.and_then(|meta| meta.version), shape.outcome) {
         (None, None) => original::result(text),
         (Some(version), _) if version != VERSION => Err(unknown_version(version)),
-        _ => Err(not_a_result(error)),
+        _ => Err(not_a_result(text, error)),
     }
 }
 
-fn not_a_result(error: &serde_json::Error) -> Refusal {
-    match error.classify() {
-        serde_json::error::Category::Data => Refusal::new(format!("not a check result: {error}")),
-        _ => Refusal::new(format!("not JSON: {error}")),
+fn not_a_result(text: &str, error: &serde_json::Error) -> Refusal {
+    // The parser also calls it bad syntax when a name is wanted and something else stands there.
+    match serde_json::from_str::<serde_json::Value>(text) {
+        Ok(_) => Refusal::new(format!("not a check result: {error}")),
+        Err(_) => Refusal::new(format!("not JSON: {error}")),
     }
 }
 
+/// What is new in a version that has another number is not only something more: such fields may be added to this one.
 fn unknown_version(version: u32) -> Refusal {
     Refusal::new(format!("message version {version} is not known here (known is {VERSION})"))
 }

@@ -40,7 +40,7 @@ struct OriginalHttp {
 }
 
 pub(super) fn result(text: &str) -> Result<CheckResult, Refusal> {
-    let original: Original = serde_json::from_str(text).map_err(|error| super::not_a_result(&error))?;
+    let original: Original = serde_json::from_str(text).map_err(|error| super::not_a_result(text, &error))?;
     let Original { meta, dns, http } = original;
     let start = http.start.or(dns.start).ok_or_else(|| Refusal::new("neither http.start nor dns.start is set"))?;
     let scheduled_at = slot(start)?;

@@ -109,7 +109,7 @@ fn what_later_versions_may_add_is_no_obstacle() {
 fn poison_is_refused_with_its_reason() {
     let deep = format!("{}{}", "[".repeat(100_000), "]".repeat(100_000));
     let huge = format!("{{\"meta\": \"{}\"}}", "x".repeat(MAX_BYTES));
-    let table: [(Vec<u8>, &str); 24] = [
+    let table: [(Vec<u8>, &str); 25] = [
         (b"".to_vec(), "not JSON: EOF while parsing a value"),
         (b"hello".to_vec(), "not JSON: expected value"),
         (b"\xff\xfe{}".to_vec(), "not UTF-8: invalid at byte 0"),
@@ -133,6 +133,7 @@ fn poison_is_refused_with_its_reason() {
         (with("http.elapsed", json!(3_000_000_000_u64)), "http.elapsed is out of range: 3000000000"),
         (with("http.status_code", json!(1000)), "http.status_code is out of range"),
         (with("http.status_code", json!("200")), "not a check result: http"),
+        (with("outcome.state", json!(5)), "not a check result: expected value"),
         (with("dns.ip", json!("example.net")), "dns.ip is not an address"),
     ];
     for (payload, reason) in table {
@@ -184,13 +185,23 @@ proptest! {
     }
 
     #[test]
+    fn values_never_panic(value in any_json(), key in "meta|dns|http|outcome") {
+        let _ = decode(Some(value.to_string().as_bytes()), now());
+        let mut object = serde_json::Map::new();
+        object.insert(key, value);
+        let _ = decode(Some(Value::from(object).to_string().as_bytes()), now());
+    }
+
+    #[test]
     fn a_message_with_anything_anywhere_never_panics(pick in any::<prop::sample::Index>(), value in any_json(), original in any::<bool>()) {
         let text = if original { ORIGINAL.as_bytes().to_vec() } else { golden("down-tls") };
         let mut message: Value = serde_json::from_slice(&text).unwrap();
         let mut paths = Vec::new();
         pointers(&message, "", &mut paths);
         *message.pointer_mut(pick.get(&paths).as_str()).unwrap() = value;
-        let _ = decode(Some(message.to_string().as_bytes()), now());
+        let decoded = decode(Some(message.to_string().as_bytes()), now());
+        // It is JSON, whatever else it is not.
+        prop_assert!(!decoded.is_err_and(|refusal| refusal.to_string().starts_with("not JSON")));
     }
 
     #[test]
