@@ -7,7 +7,7 @@ use std::collections::BTreeSet;
 use local::process::Process;
 use rustix::process::Signal;
 use serde_json::{Value, json};
-use tests::{Plain, Proxy, Record, SECOND, World, message, patiently, stop};
+use tests::{GOLDEN_SECOND, Plain, Proxy, Record, World, golden, patiently, stop};
 
 /// What a site must not answer where a test says so.
 const TEAPOT: u16 = 418;
@@ -15,7 +15,7 @@ const NO_TEAPOTS: &str = "ALTER TABLE checks ADD CONSTRAINT no_teapots CHECK (st
 
 /// A result that Postgres takes unless it is told to refuse teapots.
 fn teapot(second: usize) -> Plain {
-    let mut message = message("teapot", second);
+    let mut message = golden("teapot", second);
     message["http"]["status_code"] = json!(TEAPOT);
     (Some(b"teapot".to_vec()), Some(message.to_string().into_bytes()))
 }
@@ -121,7 +121,7 @@ async fn consume(world: &World, records: i64) {
 }
 
 async fn seconds_stored(world: &World) -> Vec<i32> {
-    let rows = world.query(&format!("SELECT {SECOND} FROM check_results ORDER BY 1")).await;
+    let rows = world.query(&format!("SELECT {GOLDEN_SECOND} FROM check_results ORDER BY 1")).await;
     rows.iter().map(|row| row.get(0)).collect()
 }
 

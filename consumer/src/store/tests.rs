@@ -1,5 +1,7 @@
 //! On a real server; every test has a database of its own.
 
+mod generated;
+
 use std::sync::LazyLock;
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::Duration;

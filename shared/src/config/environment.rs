@@ -6,7 +6,7 @@ use std::fs;
 use ::config::{Map, Source, Value, ValueKind};
 use serde_json::Value as Json;
 
-use super::error::Fault;
+use super::error::{Fault, one_line};
 use super::{ConfigError, Origin};
 
 /// The environment as a value, so that tests bring their own.
@@ -58,7 +58,7 @@ impl Environment {
             (None, Some(path)) => {
                 let text = fs::read_to_string(path).map_err(|error| ConfigError::Syntax {
                     place: format!("environment variable {file_name}"),
-                    message: format!("cannot read {path}: {error}"),
+                    message: one_line(&format!("cannot read {path}: {error}")),
                 })?;
                 Ok(Some((file_name, text.trim_end_matches(['\r', '\n']).to_owned())))
             }

@@ -26,6 +26,7 @@ pub use environment::Environment;
 pub use error::{ConfigError, Fault};
 pub use value::{Secret, duration};
 
+use error::one_line;
 use file::File;
 
 /// A process's settings: a struct of sections, each a struct of keys.
@@ -69,7 +70,12 @@ pub fn load<T: Settings>(path: Option<&Path>, environment: &Environment) -> Resu
         builder = builder.add_source(file.source());
     }
     builder = builder.add_source(variables.clone());
-    let merged = builder.build().map_err(ConfigError::internal)?;
+    // Only a file has parts that the types of our keys do not rule out.
+    let of_file = |error: ::config::ConfigError| match &file {
+        Some(file) => ConfigError::Syntax { place: file.name.clone(), message: one_line(&error.to_string()) },
+        None => ConfigError::internal(error),
+    };
+    let merged = builder.build().map_err(of_file)?;
 
     let mut origins: BTreeMap<String, Origin> = BTreeMap::new();
     if let Some(file) = &file {
@@ -78,7 +84,7 @@ pub fn load<T: Settings>(path: Option<&Path>, environment: &Environment) -> Resu
     origins.extend(variables.origins());
     let sources = Sources { file: file.as_ref(), origins: &origins, variables: Some(&variables) };
 
-    let tree: serde_json::Value = merged.try_deserialize().map_err(ConfigError::internal)?;
+    let tree: serde_json::Value = merged.try_deserialize().map_err(of_file)?;
     shape::check(&shape, &tree).map_err(|fault| sources.locate(fault))?;
     let settings: T = serde_path_to_error::deserialize(tree)
         .map_err(|error| sources.locate(Fault::new(error.path().to_string(), error.inner())))?;
@@ -152,5 +158,7 @@ impl Sources<'_> {
     }
 }
 
+#[cfg(test)]
+mod fuzz;
 #[cfg(test)]
 mod tests;

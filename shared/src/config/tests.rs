@@ -8,7 +8,7 @@ use super::*;
 
 #[derive(Debug, Default, PartialEq, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
-struct Example {
+pub(super) struct Example {
     kafka: Section,
 }
 
@@ -198,6 +198,24 @@ fn faults_are_one_line_with_place_key_and_expectation() {
         // An expectation that ends in a blank is the begin of the message; the rest is a parser's own wording.
         let good = if expected.ends_with(' ') { message.starts_with(expected) } else { message == *expected };
         assert!(good, "\n got: {message}\nwant: {expected}");
+    }
+}
+
+/// Found by random files and variables: an error without its place, and one of two lines.
+#[test]
+fn files_without_sections_and_names_with_line_ends() {
+    let table: &[Case] = &[
+        ("a.json", "null", &[], "a.json: invalid type: unit value, expected a map"),
+        ("a.yaml", "kafka\n", &[], "a.yaml: invalid type: string \"kafka\", expected a map"),
+        (
+            "a.toml",
+            "",
+            &[("KAFKA_BROKERS_FILE", "/no\n/such")],
+            "environment variable KAFKA_BROKERS_FILE: cannot read /no /such: No such file or directory (os error 2)",
+        ),
+    ];
+    for (name, text, variables, expected) in table {
+        assert_eq!(try_load(name, text, variables).expect_err(expected), *expected);
     }
 }
 
