@@ -10,7 +10,7 @@ CREATE TABLE locations (
     name text NOT NULL UNIQUE
 );
 
--- The same for most results of a target; a changed URL or pattern is a new row here.
+-- The same for most results of a target; a changed URL, pattern or interval is a new row here.
 CREATE TABLE requests (
     id       integer GENERATED ALWAYS AS IDENTITY PRIMARY KEY,
     -- UUIDv5 of all that follows: URLs and patterns are too long for an index of their own.
@@ -22,7 +22,9 @@ CREATE TABLE requests (
     schema   text NOT NULL,
     host     text NOT NULL,
     path     text,
-    regex    text
+    regex    text,
+    -- Milliseconds between two slots; null where the message did not say.
+    interval_ms bigint
 );
 
 -- One row a slot. All durations are microseconds. Columns stand in the order of their alignment, so that rows have no padding.

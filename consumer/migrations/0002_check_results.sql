@@ -19,6 +19,7 @@ SELECT
     l.name        AS location,
     c.scheduled_at,
     c.lateness,
+    r.interval_ms,
     CASE c.state WHEN 1 THEN 'up' WHEN 2 THEN 'down' WHEN 3 THEN 'missed' WHEN 4 THEN 'unmeasured' END AS state,
     c.failure_class,
     c.failure_phase,

@@ -47,6 +47,7 @@ impl Identity<'_> {
             location: self.location.to_owned(),
             scheduled_at: self.slot,
             lateness: started_at.as_microsecond() - self.slot.as_millis() * 1000,
+            interval: u64::try_from(self.target.interval.as_millis()).ok(),
         }
     }
 }

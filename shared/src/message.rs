@@ -47,6 +47,10 @@ pub struct Meta {
     pub scheduled_at: Slot,
     /// How long after `scheduled_at` the check started, in microseconds. For a missed slot, when it was given up.
     pub lateness: i64,
+    /// The time between two slots of the target when this one was scheduled, in milliseconds. So the slots around this one are
+    /// known, whether they have results or not. Absent where nobody said so.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub interval: Option<u64>,
 }
 
 /// The lookup of the target's own host.

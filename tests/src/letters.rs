@@ -8,7 +8,7 @@ use rdkafka::producer::{BaseProducer, BaseRecord, Producer as _};
 use serde_json::{Value, json};
 use shared::kafka::{Kafka, ensure_topics};
 
-use crate::{Record, World, patiently, read_topic};
+use crate::{World, patiently};
 
 const LOOK: std::time::Duration = std::time::Duration::from_millis(50);
 const GOLDEN: &str = include_str!("../../shared/schema/golden/up.json");
@@ -82,15 +82,6 @@ impl World {
             producer.flush(std::time::Duration::from_secs(30)).expect("all acknowledged");
         };
         tokio::task::spawn_blocking(send).await.expect("all sent");
-    }
-
-    /// What is in the dead-letter topic.
-    ///
-    /// # Panics
-    /// It cannot be read.
-    pub async fn dead_letters(&self) -> Vec<Record> {
-        let (brokers, topic) = (self.brokers.clone(), self.dead_letter_topic());
-        tokio::task::spawn_blocking(move || read_topic(&brokers, &topic)).await.expect("the topic")
     }
 
     /// Waits until the offsets of so many records have moved.

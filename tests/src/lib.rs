@@ -13,8 +13,8 @@ mod world;
 
 pub use account::{Slot, due, due_between, logged, said, stop, until_log};
 pub use fed::{Fed, complaints};
-pub use messages::{NEW_YEAR, Sent, message, messages};
 pub use letters::{GOLDEN_SECOND, Plain, golden};
+pub use messages::{NEW_YEAR, Sent, message, messages};
 pub use proxy::{Link, Proxy};
 pub use topic::{Record, each_record, read_topic, send};
 pub use world::{Stored, World, binary, patiently};

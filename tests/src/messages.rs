@@ -48,6 +48,7 @@ pub fn message(target: &str, slot: i64, status: u16) -> Vec<u8> {
             location,
             scheduled_at,
             lateness: 812,
+            interval: Some(SECOND.unsigned_abs()),
         },
         dns: Dns::default(),
         http: Http {

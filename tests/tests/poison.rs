@@ -6,7 +6,7 @@
 use std::collections::BTreeMap;
 
 use serde_json::{Value, json};
-use tests::{Plain, SECOND, World, message, stop};
+use tests::{GOLDEN_SECOND, Plain, World, golden, stop};
 
 /// A record that cannot be stored, and a part of the reason.
 type Poison = (Plain, String);
@@ -21,7 +21,7 @@ fn poison(payload: impl Into<Vec<u8>>, reason: &str) -> Poison {
 
 /// A result that would be good, but for one value.
 fn with(pointer: &str, value: Value) -> Vec<u8> {
-    let mut message = message("poison", 0);
+    let mut message = golden("poison", 0);
     *message.pointer_mut(pointer).unwrap_or_else(|| panic!("{pointer}")) = value;
     message.to_string().into_bytes()
 }
@@ -34,7 +34,7 @@ fn with_raw(pointer: &str, raw: &[u8]) -> Vec<u8> {
 }
 
 fn without(pointer: &str) -> Vec<u8> {
-    let mut message = message("poison", 0);
+    let mut message = golden("poison", 0);
     let (parent, key) = pointer.rsplit_once('/').unwrap();
     message.pointer_mut(parent).unwrap().as_object_mut().unwrap().remove(key).unwrap();
     message.to_string().into_bytes()
@@ -54,7 +54,7 @@ fn no_message() -> Vec<Poison> {
     let deep = format!("{}{}", "[".repeat(100_000), "]".repeat(100_000));
     let nested =
         with_raw("/outcome/failure", format!("{{\"class\":\"dns\",\"phase\":{deep},\"detail\":\"\"}}").as_bytes());
-    let good = message("poison", 0).to_string();
+    let good = golden("poison", 0).to_string();
     let mut twice = good.clone();
     twice.insert_str(1, "\"dns\":null,");
     vec![
@@ -85,7 +85,7 @@ fn no_message() -> Vec<Poison> {
 }
 
 fn wrong_types() -> Vec<Poison> {
-    let good = message("poison", 0);
+    let good = golden("poison", 0);
     let wrong = |pointer: String| {
         let value = match good.pointer(&pointer).unwrap() {
             // Where nothing stands anything may, but a table of strangers.
@@ -211,7 +211,7 @@ async fn each_bad_record_is_a_dead_letter_and_each_good_one_is_stored() {
     let mut records = Vec::new();
     let mut expected = BTreeMap::new();
     for (second, (bad, reason)) in poison.iter().enumerate() {
-        let mut good = message("good", second);
+        let mut good = golden("good", second);
         if let Some(change) = strange.get(second) {
             change(&mut good);
         }
@@ -253,7 +253,7 @@ async fn each_bad_record_is_a_dead_letter_and_each_good_one_is_stored() {
     assert_eq!(letters.len(), poison.len());
     assert_eq!(world.next_offsets().await, BTreeMap::from([(0, count)]));
 
-    let rows = world.query(&format!("SELECT target, {SECOND} FROM check_results ORDER BY 1, 2")).await;
+    let rows = world.query(&format!("SELECT target, {GOLDEN_SECOND} FROM check_results ORDER BY 1, 2")).await;
     let stored: Vec<(String, i32)> = rows.iter().map(|row| (row.get(0), row.get(1))).collect();
     let good: Vec<(String, i32)> = (0..).take(poison.len()).map(|second| ("good".to_owned(), second)).collect();
     assert_eq!(stored, good);

@@ -168,4 +168,11 @@ async fn the_columns_are_those_of_the_view() {
     for column in &columns {
         assert!(table.contains(&format!("| `{column}` |")), "{column}");
     }
+    let functions =
+        "SELECT unnest(proargnames[pronargs + 1:]) FROM pg_proc WHERE proname IN ('slot_account', 'slot_gaps')";
+    let columns: Vec<String> = world.query(functions).await.iter().map(|row| row.get(0)).collect();
+    assert_eq!(columns.len(), 14);
+    for column in &columns {
+        assert!(table.contains(&format!("`{column}`, ")) || table.contains(&format!("`{column}`;")), "{column}");
+    }
 }

@@ -56,6 +56,7 @@ pub(super) fn result(text: &str) -> Result<CheckResult, Refusal> {
         location: LOCATION.to_owned(),
         scheduled_at,
         lateness: 0,
+        interval: None,
     };
     let schema = http.schema.unwrap_or_else(|| schema.to_owned());
     let http = Http {

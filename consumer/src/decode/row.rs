@@ -14,6 +14,8 @@ const OLDEST: i64 = 946_684_800;
 const AHEAD: SignedDuration = SignedDuration::from_hours(24);
 /// 0001-01-01T00:00:00Z: Postgres knows no such time as a certificate could claim before it.
 const YEAR_ONE: i64 = -62_135_596_800;
+/// A year in milliseconds: nobody checks a site more rarely.
+const LONGEST_INTERVAL: u64 = 366 * 86_400_000;
 
 /// One slot's record: everything in it fits its column.
 #[derive(Clone, Debug, PartialEq)]
@@ -56,6 +58,7 @@ pub struct Request {
     pub host: String,
     pub path: Option<String>,
     pub regex: Option<String>,
+    pub interval_ms: Option<i64>,
 }
 
 impl Request {
@@ -100,11 +103,11 @@ pub(super) fn row(result: CheckResult, now: Timestamp) -> Result<Row, Refusal> {
         failure_detail: texts("outcome.failure.detail", detail)?,
         reason: texts("http.reason", http.reason.clone())?,
         version: texts("http.version", http.version.clone())?,
-        request: request(meta.host, http)?,
+        request: request(meta.host, meta.interval, http)?,
     })
 }
 
-fn request(host: String, http: Http) -> Result<Request, Refusal> {
+fn request(host: String, interval: Option<u64>, http: Http) -> Result<Request, Refusal> {
     Ok(Request {
         method: text("http.method", http.method)?,
         url: text("http.url", http.url)?,
@@ -112,6 +115,7 @@ fn request(host: String, http: Http) -> Result<Request, Refusal> {
         host: text("meta.host", host)?,
         path: texts("http.path", http.path)?,
         regex: texts("http.regex", http.regex)?,
+        interval_ms: rhythm(interval)?,
     })
 }
 
@@ -123,6 +127,13 @@ fn phases(phases: &Phases) -> Result<[Option<i32>; 5], Refusal> {
         micros("http.phases.first_byte", phases.first_byte)?,
         micros("http.phases.transfer", phases.transfer)?,
     ])
+}
+
+fn rhythm(interval: Option<u64>) -> Result<Option<i64>, Refusal> {
+    match interval {
+        Some(interval) if !(1..=LONGEST_INTERVAL).contains(&interval) => Err(out_of_range("meta.interval", interval)),
+        interval => whole("meta.interval", interval),
+    }
 }
 
 /// JSON can say NUL, Postgres cannot store it.

@@ -29,7 +29,7 @@ fn refusal(payload: &[u8]) -> String {
 
 /// A good message with one value changed; the path is separated by dots.
 fn with(path: &str, value: Value) -> Vec<u8> {
-    let mut message: Value = serde_json::from_slice(&golden("up")).unwrap();
+    let mut message: Value = serde_json::from_slice(&golden("up-with-interval")).unwrap();
     let pointer = format!("/{}", path.replace('.', "/"));
     *message.pointer_mut(&pointer).unwrap() = value;
     serde_json::to_vec(&message).unwrap()
@@ -53,6 +53,13 @@ fn a_site_that_is_up() {
     assert_eq!(row.phases, [None, Some(101_200), Some(208_000), Some(210_100), Some(1068)]);
     assert_eq!((row.request.url_root(), row.status_code), ("https://example.net", Some(200)));
     assert_eq!((row.failure_class, row.failure_phase, row.failure_detail), (None, None, None));
+}
+
+#[test]
+fn the_interval_belongs_to_what_was_asked() {
+    let interval = |name: &str| decode(Some(&golden(name)), now()).unwrap().request.interval_ms;
+    assert_eq!((interval("up-with-interval"), interval("up")), (Some(5000), None));
+    assert_eq!(decode(Some(ORIGINAL.as_bytes()), now()).unwrap().request.interval_ms, None);
 }
 
 #[test]
@@ -109,7 +116,7 @@ fn what_later_versions_may_add_is_no_obstacle() {
 fn poison_is_refused_with_its_reason() {
     let deep = format!("{}{}", "[".repeat(100_000), "]".repeat(100_000));
     let huge = format!("{{\"meta\": \"{}\"}}", "x".repeat(MAX_BYTES));
-    let table: [(Vec<u8>, &str); 25] = [
+    let table: [(Vec<u8>, &str); 27] = [
         (b"".to_vec(), "not JSON: EOF while parsing a value"),
         (b"hello".to_vec(), "not JSON: expected value"),
         (b"\xff\xfe{}".to_vec(), "not UTF-8: invalid at byte 0"),
@@ -128,6 +135,8 @@ fn poison_is_refused_with_its_reason() {
         (with("meta.scheduled_at", json!("1999-12-31T23:59:59.999Z")), "is before 2000"),
         (with("meta.scheduled_at", json!("2026-11-22T05:00:11Z")), "more than a day ahead"),
         (with("meta.scheduled_at", json!("yesterday")), "not a check result"),
+        (with("meta.interval", json!(0)), "meta.interval is out of range: 0"),
+        (with("meta.interval", json!(40_000_000_000_u64)), "meta.interval is out of range"),
         (with("http.start", json!(1e300)), "http.start is out of range"),
         (with("http.start", json!(-1.0)), "http.start is out of range"),
         (with("http.elapsed", json!(3_000_000_000_u64)), "http.elapsed is out of range: 3000000000"),

@@ -109,8 +109,9 @@ async fn insert(client: &Client, requests: &[&Request], digests: &[Uuid]) -> Res
     let optional = |of: fn(&Request) -> Option<&str>| requests.iter().map(|request| of(request)).collect::<Vec<_>>();
     client
         .execute(
-            "INSERT INTO requests (digest, method, url, url_root, schema, host, path, regex) \
-             SELECT * FROM unnest($1::uuid[], $2::text[], $3::text[], $4::text[], $5::text[], $6::text[], $7::text[], $8::text[]) \
+            "INSERT INTO requests (digest, method, url, url_root, schema, host, path, regex, interval_ms) \
+             SELECT * FROM unnest($1::uuid[], $2::text[], $3::text[], $4::text[], $5::text[], $6::text[], $7::text[], $8::text[], \
+             $9::bigint[]) \
              ON CONFLICT DO NOTHING",
             &[
                 &digests,
@@ -121,6 +122,7 @@ async fn insert(client: &Client, requests: &[&Request], digests: &[Uuid]) -> Res
                 &column(|request| &request.host),
                 &optional(|request| request.path.as_deref()),
                 &optional(|request| request.regex.as_deref()),
+                &requests.iter().map(|request| request.interval_ms).collect::<Vec<_>>(),
             ],
         )
         .await?;
@@ -134,6 +136,7 @@ fn digest(request: &Request) -> Uuid {
     // No text contains NUL, and an absent one differs from an empty one.
     let path = request.path.as_ref().map_or_else(String::new, |path| format!("={path}"));
     let regex = request.regex.as_ref().map_or_else(String::new, |regex| format!("={regex}"));
-    let parts = [&request.method, &request.url, &request.schema, &request.host, &path, &regex];
+    let interval = request.interval_ms.map_or_else(String::new, |interval| format!("={interval}"));
+    let parts = [&request.method, &request.url, &request.schema, &request.host, &path, &regex, &interval];
     Uuid::new_v5(&NAMESPACE, parts.map(String::as_str).join("\0").as_bytes())
 }

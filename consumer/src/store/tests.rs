@@ -1,5 +1,6 @@
 //! On a real server; every test has a database of its own.
 
+mod account;
 mod generated;
 
 use std::sync::LazyLock;
