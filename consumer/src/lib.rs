@@ -19,4 +19,5 @@ pub mod persist;
 pub mod position;
 pub mod store;
 
+pub mod metrics;
 pub mod pipeline;

@@ -14,6 +14,7 @@ use crate::dead_letter::DeadLetters;
 use crate::dead_letter::limit::{Exceeded, InARow};
 use crate::dead_letter::standstill::Standstill;
 use crate::gather::Work;
+use crate::metrics::Meter;
 use crate::patience::{Patience, Trouble};
 use crate::position::{Inquiry, Notice, first, position};
 use crate::record::Counts;
@@ -46,6 +47,8 @@ pub struct Persist {
     pub commands: mpsc::Sender<Command>,
     /// What became of the records.
     pub counts: Arc<Counts>,
+    /// How batches fared.
+    pub meter: Meter,
     /// Whether trouble is still worth waiting out.
     pub stop: CancellationToken,
     /// When a line of the log last spoke of dead letters.
@@ -111,6 +114,7 @@ impl Persist {
                     // Fails only when the source has ended, and then nothing comes of it.
                     let _ = self.commands.send(Command::Assign { epoch, offsets }).await;
                     let next = positions.into_iter().map(|(partition, stored, _)| (partition, stored)).collect();
+                    self.counts.progress.next(&next);
                     return Owned { epoch, next };
                 }
                 Err(trouble) => {
@@ -183,12 +187,15 @@ impl Persist {
             tracing::debug!(records = batch.len(), "records of a former assignment are dropped");
             return Ok(None);
         };
+        let (began, records) = (Instant::now(), batch.len());
         while self.epoch.now() == batch.epoch {
             let trouble = match self.attempt(&mut batch, &moves).await {
                 Ok(()) => {
                     patience.over();
                     self.in_a_row.done(&batch);
                     owned.next.extend(&batch.next);
+                    self.counts.progress.next(&owned.next);
+                    self.meter.stored(&batch, records, began.elapsed());
                     self.commit(&batch).await;
                     return Ok(None);
                 }
@@ -283,6 +290,7 @@ impl Persist {
 
     /// Waits before the next try; false when there shall be none.
     async fn wait(&self, patience: &mut Patience, trouble: &Trouble, epoch: u64) -> bool {
+        self.meter.trouble(trouble);
         let over = || self.epoch.now() != epoch;
         patience.wait(trouble, over, &self.stop).await && !self.stop.is_cancelled()
     }

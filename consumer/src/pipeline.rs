@@ -4,6 +4,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use anyhow::Context as _;
+use shared::admin::{Metrics, Ready};
 use shared::backoff::Backoff;
 use shared::kafka::{ClientEvents, ensure_topics};
 use tokio::sync::mpsc;
@@ -14,6 +15,7 @@ use crate::dead_letter::DeadLetters;
 use crate::dead_letter::limit::InARow;
 use crate::dead_letter::standstill::Standstill;
 use crate::gather::gather;
+use crate::metrics::{Meter, keep_lag};
 use crate::patience::{Patience, Trouble};
 use crate::persist::{Persist, persist};
 use crate::position::Inquiry;
@@ -34,14 +36,19 @@ const BATCHES: usize = 1;
 /// in a row that cannot be stored.
 pub async fn run(settings: &Settings, from_beginning: bool, stop: CancellationToken) -> anyhow::Result<()> {
     let counts = Arc::new(Counts::default());
+    let mut metrics = Metrics::new("consumer", env!("CARGO_PKG_VERSION"));
+    let meter = Meter::new(&mut metrics, &counts);
+    let ready = Ready::new(stop.clone());
+    let admin = settings.admin.serve(metrics, ready.clone()).await?;
     let events = ClientEvents::default();
-    let Some(ready) = stop.run_until_cancelled(prepare(settings, &events, from_beginning)).await else {
+    let Some(prepared) = stop.run_until_cancelled(prepare(settings, &events, from_beginning)).await else {
         return Ok(());
     };
-    let (store, dead_letters, topic) = ready?;
+    let (store, dead_letters, topic) = prepared?;
     let Source { events, commands, epoch, done } = source::start(settings, events, counts.clone(), stop.clone())?;
     let (work_in, work) = mpsc::channel(BATCHES);
     let inquiry = Inquiry::new(dead_letters.client().clone(), &topic.name);
+    let lag = Inquiry::new(dead_letters.client().clone(), &topic.name);
     let consume = settings.consume.clone();
     let last = Persist {
         store,
@@ -54,6 +61,7 @@ pub async fn run(settings: &Settings, from_beginning: bool, stop: CancellationTo
         epoch,
         commands,
         counts: counts.clone(),
+        meter,
         stop: stop.clone(),
         said_buried: None,
     };
@@ -72,6 +80,11 @@ pub async fn run(settings: &Settings, from_beginning: bool, stop: CancellationTo
         done.await.context("the polling thread has died")?.context("kafka")?;
         Ok("source")
     });
+    let mut watch = JoinSet::new();
+    if admin.is_some() {
+        watch.spawn(keep_lag(lag, counts.clone()));
+    }
+    ready.set();
     let ended = end(stages, &stop, settings.stop.grace.saturating_sub(MARGIN)).await;
     tracing::info!(
         records.read = Counts::get(&counts.read),

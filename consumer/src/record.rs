@@ -4,6 +4,8 @@ use std::sync::atomic::{AtomicU64, Ordering};
 
 use bytes::Bytes;
 
+use crate::metrics::Progress;
+
 /// One record of the topic, byte for byte.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Record {
@@ -37,6 +39,8 @@ pub struct Counts {
     pub duplicates: AtomicU64,
     /// Records that went to the dead letters.
     pub dead_lettered: AtomicU64,
+    /// How far Postgres is behind Kafka.
+    pub progress: Progress,
 }
 
 impl Counts {

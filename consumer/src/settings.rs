@@ -3,6 +3,7 @@
 use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
+use shared::admin::Admin;
 use shared::config::Fault;
 use shared::kafka::{Kafka, check_topic};
 use shared::lifecycle::Stop;
@@ -20,6 +21,8 @@ pub struct Settings {
     pub consume: Consume,
     /// Where the rows go.
     pub postgres: Postgres,
+    /// Where it can be asked how it is.
+    pub admin: Admin,
     /// How the process ends.
     pub stop: Stop,
     /// What it says.
@@ -115,6 +118,7 @@ impl shared::config::Settings for Settings {
         self.kafka.validate()?;
         self.consume.validate(&self.kafka.topic)?;
         self.postgres.validate()?;
+        self.admin.validate()?;
         self.stop.validate()?;
         self.log.validate()
     }

@@ -244,6 +244,10 @@ impl Poller {
             // What was read before it is void.
             Some(change) => {
                 self.assigned.clear();
+                self.counts.progress.owns(match &change {
+                    Event::Assigned { partitions, .. } => partitions.len(),
+                    Event::Revoked | Event::Records { .. } => 0,
+                });
                 self.waiting = self.events.is_some().then_some(change);
             }
             None => self.keep(records),

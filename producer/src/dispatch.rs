@@ -12,6 +12,7 @@ use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
 use crate::judge::judge;
+use crate::metrics::Checks;
 use crate::probe::Probe;
 use crate::result::Identity;
 use crate::schedule::{Action, Due, Rhythm, Schedule};
@@ -33,6 +34,8 @@ pub struct Checker {
     pub location: Arc<str>,
     /// Where results go; a full queue holds the checks up.
     pub results: Sender<CheckResult>,
+    /// Counted here.
+    pub counts: Checks,
     /// Cancelled when checks that still run are to be given up.
     pub give_up: CancellationToken,
 }
@@ -111,6 +114,7 @@ pub async fn run(targets: Vec<Arc<Target>>, max_concurrent: usize, checker: Chec
 impl Checker {
     async fn check(self, target: Arc<Target>, due: Due, permit: OwnedSemaphorePermit) {
         let started_at = Timestamp::now();
+        self.counts.running.inc();
         let identity = Identity { target: &target, location: &self.location, slot: due.slot };
         let result = tokio::select! {
             mut evidence = self.probe.check(&target) => {
@@ -122,6 +126,7 @@ impl Checker {
                 identity.not_checked(started_at, State::Unmeasured, FailureClass::Stopped, detail)
             }
         };
+        self.counts.running.dec();
         self.send(result).await;
         // Not before the result has found room: else checks without end could wait for it.
         drop(permit);
@@ -133,8 +138,10 @@ impl Checker {
     }
 
     async fn send(&self, result: CheckResult) {
+        self.counts.count(&result);
         // The publisher takes results until the last sender is gone, or until the end of the grace.
         if self.results.send(result).await.is_err() {
+            self.counts.lost.inc();
             tracing::error!("a result came after the end of the grace and is lost");
         }
     }
@@ -158,6 +165,7 @@ pub fn give_up_at(stopped: Instant, grace: Duration) -> Instant {
 
 #[cfg(test)]
 mod tests {
+    use shared::admin::Metrics;
     use shared::config::{Environment, load};
 
     use super::*;
@@ -172,7 +180,8 @@ mod tests {
         let (stop, give_up) = (CancellationToken::new(), CancellationToken::new());
         let probe = Arc::new(Probe::new(&loaded.settings).unwrap());
         stop.cancel();
-        let checker = Checker { probe, location: "here".into(), results, give_up };
+        let counts = Checks::new(&mut Metrics::new("producer", "0"));
+        let checker = Checker { probe, location: "here".into(), results, counts, give_up };
         let tally = run(targets, 1, checker, stop).await;
         assert_eq!(tally, Tally::default());
         assert_eq!(received.recv().await, None);

@@ -17,4 +17,6 @@ pub mod spool;
 
 pub mod publish;
 
+pub mod metrics;
+
 pub mod once;

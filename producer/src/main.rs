@@ -6,11 +6,13 @@ use std::sync::Arc;
 
 use clap::Parser;
 use producer::dispatch::{self, Checker, give_up_at};
+use producer::metrics::{Checks, Published};
 use producer::probe::Probe;
 use producer::settings::Settings;
 use producer::spool::Spool;
 use producer::targets::{Target, load_targets};
 use producer::{once, publish};
+use shared::admin::{Metrics, Ready};
 use shared::config::{Cli, ConfigError, Loaded};
 use shared::lifecycle::stop_on_signals;
 use tokio::sync::mpsc;
@@ -86,11 +88,15 @@ async fn run(args: Args, stop: CancellationToken) -> anyhow::Result<ExitCode> {
 
 async fn watch(plan: Plan, stop: CancellationToken) -> anyhow::Result<ExitCode> {
     let Plan { settings, targets, probe } = plan;
+    let mut metrics = Metrics::new("producer", env!("CARGO_PKG_VERSION"));
+    let (counts, published) = (Checks::new(&mut metrics), Published::new(&mut metrics, settings.spool.max_bytes));
+    let ready = Ready::new(stop.clone());
+    let _admin = settings.admin.serve(metrics, ready.clone()).await?;
     let spool = Spool::open(Path::new(&settings.spool.file), settings.spool.max_bytes)?;
     let (sender, results) = mpsc::channel(WAITING);
     let (checks_end, delivery_ends) = (CancellationToken::new(), CancellationToken::new());
     let location = settings.schedule.location.as_str().into();
-    let checker = Checker { probe, location, results: sender, give_up: checks_end.clone() };
+    let checker = Checker { probe, location, results: sender, counts, give_up: checks_end.clone() };
 
     let grace = settings.stop.grace;
     let deadlines = async {
@@ -102,10 +108,11 @@ async fn watch(plan: Plan, stop: CancellationToken) -> anyhow::Result<ExitCode> 
         delivery_ends.cancel();
         std::future::pending::<()>().await;
     };
+    ready.set();
     let pipeline = async {
         tokio::join!(
             dispatch::run(targets, settings.schedule.max_concurrent, checker, stop.clone()),
-            publish::run(&settings.kafka, &settings.publish, spool, results, delivery_ends.clone()),
+            publish::run(&settings.kafka, &settings.publish, spool, results, published, delivery_ends.clone()),
         )
     };
     let (tally, summary) = tokio::select! {

@@ -17,6 +17,7 @@ use tokio::sync::mpsc::Receiver;
 use tokio::sync::oneshot;
 use tokio_util::sync::CancellationToken;
 
+use crate::metrics::Published;
 use crate::settings::Publish;
 use crate::spool::Spool;
 use outbox::Outbox;
@@ -46,10 +47,11 @@ pub async fn run(
     publish: &Publish,
     spool: Spool,
     results: Receiver<CheckResult>,
+    published: Arc<Published>,
     give_up: CancellationToken,
 ) -> anyhow::Result<Summary> {
     let topic_exists = Arc::new(AtomicBool::new(false));
-    let outbox = Outbox::open(kafka, publish, spool, topic_exists.clone())?;
+    let outbox = Outbox::open(kafka, publish, spool, topic_exists.clone(), published)?;
     let (done_in, done) = oneshot::channel();
     let runtime = Handle::current();
     thread::Builder::new().name("publish".to_owned()).spawn(move || {

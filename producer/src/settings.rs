@@ -3,6 +3,7 @@
 use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
+use shared::admin::Admin;
 use shared::config::{Fault, Settings as Checked, duration};
 use shared::kafka::Kafka;
 use shared::lifecycle::Stop;
@@ -26,6 +27,8 @@ pub struct Settings {
     pub publish: Publish,
     /// Where they wait.
     pub spool: Spool,
+    /// Where it can be asked how it is.
+    pub admin: Admin,
     /// How the process ends.
     pub stop: Stop,
     /// What it says.
@@ -181,6 +184,7 @@ impl Default for Spool {
 impl Checked for Settings {
     // The Kafka section is checked where Kafka is needed: `--once` is not such a place.
     fn validate(&self) -> Result<(), Fault> {
+        self.admin.validate()?;
         self.stop.validate()?;
         self.log.validate()?;
         if self.schedule.location.is_empty() || self.schedule.location.chars().any(char::is_control) {

@@ -5,6 +5,7 @@ pub mod message;
 pub mod config;
 pub mod kafka;
 
+pub mod admin;
 pub mod backoff;
 pub mod lifecycle;
 pub mod telemetry;

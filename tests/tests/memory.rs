@@ -3,6 +3,7 @@
 #![expect(clippy::unwrap_used, reason = "a test that cannot go on panics")]
 
 use std::ops::Range;
+use std::sync::Arc;
 use std::time::Duration;
 
 use local::kafka::Kafka;
@@ -76,7 +77,7 @@ async fn what_waits_for_kafka_waits_on_disk() {
         assert!(grown < 15_000, "50,000 more results, which are 50 MB or more, cost {grown} kB of memory");
         ending.cancel();
     };
-    let publishing = publish::run(&settings.kafka, &settings.publish, spool, results, give_up);
+    let publishing = publish::run(&settings.kafka, &settings.publish, spool, results, Arc::default(), give_up);
     let ((), summary) = patiently("publishing", async { tokio::join!(feed, publishing) }).await;
     let summary = summary.unwrap();
     assert_eq!((summary.delivered, summary.spooled), (100, 59_900), "{summary:?}");

@@ -11,11 +11,13 @@ use local::kafka::Kafka;
 use local::process::Process;
 use local::site::{Response, Site};
 use producer::dispatch::{self, Checker};
+use producer::metrics::Checks;
 use producer::probe::Probe;
 use producer::publish;
 use producer::settings::Settings;
 use producer::spool::Spool;
 use producer::targets::load_targets;
+use shared::admin::Metrics;
 use shared::config::{Environment, load};
 use shared::message::{CheckResult, Slot, result_id};
 use tests::{Proxy, Record, World, due, logged, patiently, read_topic, stop};
@@ -170,7 +172,8 @@ async fn a_backlog_is_sent_in_order_while_fresh_results_come() {
             tokio::time::sleep(Duration::from_millis(5)).await;
         }
     };
-    let publishing = publish::run(&settings.kafka, &settings.publish, spool, fresh, CancellationToken::new());
+    let publishing =
+        publish::run(&settings.kafka, &settings.publish, spool, fresh, Arc::default(), CancellationToken::new());
     let ((), summary) = patiently("publishing", async { tokio::join!(feed, publishing) }).await;
     let summary = summary.unwrap();
     assert_eq!((summary.delivered, summary.spooled, summary.dropped), (18_000, 0, 0));
@@ -194,6 +197,7 @@ async fn checks_wait_where_their_results_find_no_room() {
         probe: Arc::new(Probe::new(&loaded.settings).unwrap()),
         location: "test".into(),
         results: sender,
+        counts: Checks::new(&mut Metrics::new("producer", "0")),
         give_up: CancellationToken::new(),
     };
     let scheduling = dispatch::run(load_targets(&loaded).unwrap(), 3, checker, stop.clone());

@@ -9,7 +9,7 @@ use std::time::{Duration, Instant};
 
 use anyhow::Context;
 use rdkafka::error::{KafkaError, RDKafkaErrorCode};
-use rdkafka::producer::ThreadedProducer;
+use rdkafka::producer::{Producer as _, ThreadedProducer};
 use shared::kafka::{ClientEvents, Kafka};
 use shared::message::CheckResult;
 use tokio::runtime::Handle;
@@ -19,6 +19,7 @@ use tokio_util::sync::CancellationToken;
 use super::outgoing::Outgoing;
 use super::reports::{Report, Reports};
 use super::{CLIENT_ID, Summary};
+use crate::metrics::Published;
 use crate::settings::Publish;
 use crate::spool::Spool;
 
@@ -66,6 +67,7 @@ pub(super) struct Outbox {
     client_rests: Option<Instant>,
     reminded: Option<Instant>,
     summary: Summary,
+    published: Arc<Published>,
 }
 
 impl Outbox {
@@ -74,6 +76,7 @@ impl Outbox {
         publish: &Publish,
         spool: Spool,
         topic_exists: Arc<AtomicBool>,
+        published: Arc<Published>,
     ) -> anyhow::Result<Self> {
         let window = publish.max_in_flight;
         let (report, reports) = sync_channel(window);
@@ -119,6 +122,7 @@ impl Outbox {
             client_rests: None,
             reminded: None,
             summary: Summary::default(),
+            published,
         })
     }
 
@@ -139,6 +143,7 @@ impl Outbox {
             if is_over(&mut self.client_rests) {
                 self.send_on();
             }
+            self.show();
         }
         // What the checks hand over in the last instants goes to the disk, too.
         results.close();
@@ -150,7 +155,27 @@ impl Outbox {
         self.summary.dropped += self.adrift.len() as u64;
         self.summary.spooled = self.spool.len();
         self.summary.lost = self.unspooled.len() as u64;
+        self.show();
         self.summary
+    }
+
+    /// Lets others see how it stands.
+    fn show(&self) {
+        let reachable = self.topic_exists.load(Ordering::Acquire) && self.producer.context().events.is_reachable();
+        let Published { delivered, refused, dropped, spooled, spooled_bytes, unspooled, in_flight, .. } =
+            &*self.published;
+        for (shown, number) in [
+            (delivered, self.summary.delivered),
+            (refused, self.summary.refused),
+            (dropped, self.summary.dropped),
+            (spooled, self.spool.len()),
+            (spooled_bytes, self.spool.bytes()),
+            (unspooled, self.unspooled.len() as u64),
+            (in_flight, self.in_flight.len() as u64),
+        ] {
+            shown.store(number, Ordering::Relaxed);
+        }
+        self.published.reachable.store(reachable, Ordering::Relaxed);
     }
 
     /// Takes what has come, and waits a little if nothing has. Returns whether more can come.

@@ -21,6 +21,11 @@ impl ClientEvents {
         }
     }
 
+    /// Whether no broker was lost since one was last reached.
+    pub fn is_reachable(&self) -> bool {
+        !self.unreachable.load(Ordering::Relaxed)
+    }
+
     /// To be called when no broker answers: says so, but once until [`Self::reached`].
     pub fn lost(&self, reason: &str) {
         if !self.unreachable.swap(true, Ordering::Relaxed) {

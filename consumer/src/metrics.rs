@@ -1,0 +1,193 @@
+//! What the consumer tells of itself on its admin port.
+
+use std::collections::BTreeMap;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
+
+use jiff::Timestamp;
+use shared::admin::{Counter, Gauge, Histogram, Metrics};
+
+use crate::batch::Batch;
+use crate::patience::Trouble;
+use crate::position::Inquiry;
+use crate::record::Counts;
+use crate::store::StoreError;
+
+const RECORDS: [f64; 9] = [1.0, 10.0, 50.0, 100.0, 500.0, 1000.0, 2000.0, 5000.0, 10_000.0];
+const SECONDS: [f64; 11] = [0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 5.0, 30.0, 300.0];
+
+/// How often Kafka is asked where its partitions end.
+const BETWEEN_LOOKS: Duration = Duration::from_secs(5);
+
+/// What is counted where batches are stored.
+#[derive(Clone, Debug)]
+pub struct Meter {
+    batch_records: Histogram,
+    batch_duration: Histogram,
+    delay: Histogram,
+    /// Postgres, Postgres saying no, Kafka.
+    troubles: [Counter; 3],
+    last_write: Gauge,
+}
+
+impl Meter {
+    /// Counts in these metrics, which also show the counts that there are.
+    pub fn new(metrics: &mut Metrics, counts: &Arc<Counts>) -> Self {
+        type Of = fn(&Counts) -> &AtomicU64;
+        let counters: [(&str, &str, Of); 4] = [
+            ("records_read", "Records read from Kafka", |counts| &counts.read),
+            ("rows_stored", "Rows stored", |counts| &counts.stored),
+            ("rows_duplicate", "Records whose slot was stored before", |counts| &counts.duplicates),
+            ("records_dead_lettered", "Records that went to the dead letters", |counts| &counts.dead_lettered),
+        ];
+        for (name, help, of) in counters {
+            let counts = counts.clone();
+            metrics.counted(name, help, move || Counts::get(of(&counts)));
+        }
+        let progress = counts.clone();
+        metrics.measured("partitions_owned", "Partitions that the group has given us", move || {
+            float(progress.progress.owned())
+        });
+        let progress = counts.clone();
+        metrics.measured(
+            "records_lag",
+            "Records of our partitions that Kafka has and Postgres has not; known anew every few seconds",
+            move || float(progress.progress.lag()),
+        );
+        let last_write = Gauge::default();
+        let reading = last_write.clone();
+        #[expect(clippy::cast_precision_loss, reason = "milliseconds of Unix time fit")]
+        metrics.measured(
+            "last_write_timestamp_seconds",
+            "When a batch was last stored, in Unix time; 0 when none was yet",
+            move || reading.get() as f64 / 1e3,
+        );
+        Self {
+            batch_records: metrics.histogram("batch_records", "Records of a batch", &RECORDS),
+            batch_duration: metrics.histogram(
+                "batch_duration_seconds",
+                "How long a batch took to be stored, from the first try on",
+                &SECONDS,
+            ),
+            delay: metrics.histogram(
+                "storing_delay_seconds",
+                "From the timestamp of the oldest record of a batch until the batch was stored",
+                &SECONDS,
+            ),
+            troubles: metrics.counters(
+                "troubles",
+                "Tries that have failed and were waited out",
+                "kind",
+                ["postgres", "denied", "kafka"],
+            ),
+            last_write,
+        }
+    }
+
+    /// Counts a batch of so many records that was stored just now.
+    pub fn stored(&self, batch: &Batch, records: usize, took: Duration) {
+        let now = Timestamp::now().as_millisecond();
+        self.last_write.set(now);
+        self.batch_records.observe(records as f64);
+        self.batch_duration.observe(took.as_secs_f64());
+        if let Some(oldest) = batch.records.iter().filter_map(|record| record.timestamp).min() {
+            #[expect(clippy::cast_precision_loss, reason = "milliseconds fit")]
+            self.delay.observe((now - oldest).max(0) as f64 / 1e3);
+        }
+    }
+
+    /// Counts a try that failed.
+    pub fn trouble(&self, trouble: &Trouble) {
+        let [postgres, denied, kafka] = &self.troubles;
+        match trouble {
+            Trouble::Store(StoreError::Denied(_)) => denied.inc(),
+            Trouble::Store(_) => postgres.inc(),
+            Trouble::Kafka(_) => kafka.inc(),
+        };
+    }
+}
+
+/// How far Postgres is behind Kafka.
+#[derive(Debug, Default)]
+pub struct Progress {
+    owned: AtomicU64,
+    /// The end of each partition in Kafka, and the next offset of each in Postgres.
+    offsets: Mutex<(BTreeMap<i32, i64>, BTreeMap<i32, i64>)>,
+}
+
+impl Progress {
+    /// So many partitions are ours now. Which they are is said by [`Self::next`].
+    pub fn owns(&self, partitions: usize) {
+        self.owned.store(partitions as u64, Ordering::Relaxed);
+        self.with(|(_, next)| next.clear());
+    }
+
+    /// The ends of partitions in Kafka.
+    pub fn ends(&self, found: impl Iterator<Item = (i32, i64)>) {
+        self.with(|(ends, _)| ends.extend(found));
+    }
+
+    /// The next offsets in Postgres of all partitions that are ours.
+    pub fn next(&self, offsets: &BTreeMap<i32, i64>) {
+        self.with(|(_, next)| next.clone_from(offsets));
+    }
+
+    fn partitions(&self) -> Vec<i32> {
+        self.with(|(_, next)| next.keys().copied().collect())
+    }
+
+    fn owned(&self) -> u64 {
+        self.owned.load(Ordering::Relaxed)
+    }
+
+    fn lag(&self) -> u64 {
+        self.with(|(ends, next)| {
+            let lags = next.iter().map(|(partition, next)| ends.get(partition).map_or(0, |end| (end - next).max(0)));
+            lags.sum::<i64>().unsigned_abs()
+        })
+    }
+
+    fn with<T>(&self, work: impl FnOnce(&mut (BTreeMap<i32, i64>, BTreeMap<i32, i64>)) -> T) -> T {
+        work(&mut self.offsets.lock().unwrap_or_else(PoisonError::into_inner))
+    }
+}
+
+/// Keeps the lag known, for as long as it is awaited. What the client has fetched says nothing of it: while Postgres is away,
+/// nothing is fetched.
+pub async fn keep_lag(inquiry: Inquiry, counts: Arc<Counts>) {
+    loop {
+        let partitions = counts.progress.partitions();
+        if !partitions.is_empty()
+            && let Some(found) = inquiry.watermarks(partitions).await
+        {
+            counts.progress.ends(found.into_iter().map(|(partition, watermarks)| (partition, watermarks.high)));
+        }
+        tokio::time::sleep(BETWEEN_LOOKS).await;
+    }
+}
+
+#[expect(clippy::cast_precision_loss, reason = "what is beyond 2^53 is not looked at to the last digit")]
+fn float(number: u64) -> f64 {
+    number as f64
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_lag_is_that_of_our_partitions() {
+        let progress = Progress::default();
+        progress.owns(2);
+        progress.ends([(0, 10), (1, 7), (2, 100)].into_iter());
+        assert_eq!(progress.lag(), 0, "nobody has said which partitions are ours");
+        progress.next(&BTreeMap::from([(0, 4), (1, 7)]));
+        assert_eq!((progress.owned(), progress.lag()), (2, 6));
+        // Stored, but not yet in the client's last look at the ends.
+        progress.next(&BTreeMap::from([(0, 10), (1, 9)]));
+        assert_eq!(progress.lag(), 0);
+        progress.owns(0);
+        assert_eq!((progress.owned(), progress.lag()), (0, 0));
+    }
+}
