@@ -205,7 +205,7 @@ impl Persist {
                 }
                 Err(Halt::Trouble(trouble)) => trouble,
                 Err(Halt::Exceeded(exceeded)) => {
-                    self.standstill.set(&moves).await;
+                    self.standstill.set(&moves, self.in_a_row.count()).await;
                     return Err(exceeded);
                 }
             };
@@ -228,6 +228,7 @@ impl Persist {
                     return Err(StoreError::Unavailable(reason).into());
                 }
                 batch.refuse(refused);
+                self.count_on(moves).await;
                 self.in_a_row.check(&self.topic.name, batch)?;
                 self.bury(batch).await?;
                 self.store.write(&batch.rows, &self.topic, moves, now).await?
@@ -246,15 +247,20 @@ impl Persist {
         if batch.refused.is_empty() {
             return Ok(());
         }
-        if batch.rows.is_empty() && self.in_a_row.is_new() && self.standstill.is_at(moves).await {
-            self.in_a_row.exhaust();
-        }
+        self.count_on(moves).await;
         if !batch.rows.is_empty() && self.in_a_row.may_exceed(batch) {
             let refused = self.store.refused(&batch.rows, now).await?;
             batch.refuse(refused);
         }
         self.in_a_row.check(&self.topic.name, batch)?;
         Ok(())
+    }
+
+    /// Goes on with the count of an earlier process, before the first record of this one is given up.
+    async fn count_on(&mut self, moves: &[Move]) {
+        if self.in_a_row.count() == 0 {
+            self.in_a_row.resume(self.standstill.count_at(moves).await);
+        }
     }
 
     /// Publishes what is no row. Afterwards the batch has nothing of it any more.

@@ -4,11 +4,12 @@
 //! Counted are records in a row over all partitions that this consumer has, for a single bad key may have a partition to itself. A
 //! batch that stores anything begins anew, and a batch that would exceed the limit is left where it is, as a whole.
 //!
-//! A consumer that an orchestrator starts again must not move another limit's worth each time. So it leaves a mark where it ended;
-//! a consumer that begins there has no record left to spare, until it has stored one.
+//! A consumer that an orchestrator starts again must not move another limit's worth each time. So it leaves a mark where it ended,
+//! with its count, and a consumer that begins there goes on counting from that.
 
 use std::collections::BTreeMap;
 
+use super::marks::Mark;
 use crate::batch::Batch;
 use crate::decode::Refusal;
 use crate::record::Record;
@@ -43,14 +44,14 @@ impl InARow {
         Self { limit, count: 0 }
     }
 
-    /// Whether nothing was counted since the start, or since something was stored.
-    pub fn is_new(&self) -> bool {
-        self.count == 0
+    /// How many were counted.
+    pub fn count(&self) -> usize {
+        self.count
     }
 
-    /// Goes on where an earlier process reached the limit.
-    pub fn exhaust(&mut self) {
-        self.count = self.limit;
+    /// Goes on with the count of an earlier process.
+    pub fn resume(&mut self, count: usize) {
+        self.count = count;
     }
 
     /// Whether the batch would exceed the limit if none of it could be stored.
@@ -83,9 +84,10 @@ impl InARow {
     }
 }
 
-/// Whether a batch begins where an earlier process left its mark.
-pub fn begins_at(marks: &BTreeMap<i32, i64>, from: impl IntoIterator<Item = (i32, i64)>) -> bool {
-    from.into_iter().any(|(partition, offset)| marks.get(&partition) == Some(&offset))
+/// The count of an earlier process that left its marks where a batch begins; 0 where it did not.
+pub fn counted(marks: &BTreeMap<i32, Mark>, from: impl IntoIterator<Item = (i32, i64)>) -> usize {
+    let here = |(partition, offset): (i32, i64)| marks.get(&partition).filter(|mark| mark.offset == offset);
+    from.into_iter().filter_map(here).filter_map(|mark| mark.text.parse().ok()).max().unwrap_or(0)
 }
 
 #[cfg(test)]
@@ -143,13 +145,15 @@ mod tests {
     }
 
     #[test]
-    fn who_begins_at_the_mark_has_nothing_to_spare() {
-        let marks = BTreeMap::from([(0, 7), (1, 3)]);
-        assert!(begins_at(&marks, [(1, 3)]));
-        assert!(!begins_at(&marks, [(0, 8), (2, 3)]));
+    fn who_begins_at_the_mark_counts_on() {
+        let mark = |offset, text: &str| Mark { offset, text: text.to_owned() };
+        let marks = BTreeMap::from([(0, mark(7, "98")), (1, mark(3, "99")), (2, mark(1, "many"))]);
+        assert_eq!(counted(&marks, [(0, 7), (1, 3)]), 99);
+        assert_eq!(counted(&marks, [(0, 8), (1, 2), (2, 1), (3, 3)]), 0);
         let mut run = InARow::new(100);
-        run.exhaust();
-        assert!(run.check("checks", &batch("x")).is_err());
-        assert!(run.check("checks", &batch("xo")).is_ok());
+        run.resume(99);
+        assert!(run.check("checks", &batch("x")).is_ok());
+        assert!(run.check("checks", &batch("xx")).is_err());
+        assert!(run.check("checks", &batch("xxo")).is_ok());
     }
 }

@@ -6,7 +6,7 @@ use std::collections::BTreeMap;
 
 use shared::kafka::ClientEvents;
 
-use super::limit::begins_at;
+use super::limit::counted;
 use super::marks::{Mark, Marks};
 use crate::settings::Settings;
 use crate::store::Move;
@@ -14,7 +14,7 @@ use crate::store::Move;
 /// The mark of the group `<consume.group>.standstill`.
 pub struct Standstill {
     settings: Settings,
-    /// Asked once, by the first batch of which nothing can be stored.
+    /// Asked once, for the first batch that has something to give up.
     asked: bool,
 }
 
@@ -24,20 +24,20 @@ impl Standstill {
         Self { settings: settings.clone(), asked: false }
     }
 
-    /// Whether an earlier process ended where these moves begin. To be asked about the first of them; true at most once.
-    pub async fn is_at(&mut self, moves: &[Move]) -> bool {
+    /// How many records in a row an earlier process had counted that ended where these moves begin. To be asked about the first of
+    /// them; answers 0 from then on.
+    pub async fn count_at(&mut self, moves: &[Move]) -> usize {
         if std::mem::replace(&mut self.asked, true) || self.settings.consume.dead_letter_limit == 0 {
-            return false;
+            return 0;
         }
         let partitions: Vec<i32> = moves.iter().map(|step| step.partition).collect();
         let read = self.with_marks(move |marks| marks.read(partitions)).await;
-        let marks: BTreeMap<i32, i64> = read.into_iter().flatten().map(|(at, mark)| (at, mark.offset)).collect();
-        begins_at(&marks, moves.iter().map(|step| (step.partition, step.from)))
+        counted(&read.unwrap_or_default(), moves.iter().map(|step| (step.partition, step.from)))
     }
 
-    /// Remembers where these moves begin.
-    pub async fn set(&self, moves: &[Move]) {
-        let mark = |step: &Move| (step.partition, Mark { offset: step.from, text: String::new() });
+    /// Remembers where these moves begin, and how many were counted before them.
+    pub async fn set(&self, moves: &[Move], count: usize) {
+        let mark = |step: &Move| (step.partition, Mark { offset: step.from, text: count.to_string() });
         let marks: BTreeMap<i32, Mark> = moves.iter().map(mark).collect();
         self.with_marks(move |client| client.write(&marks)).await;
     }

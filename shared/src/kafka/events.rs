@@ -57,6 +57,8 @@ impl ClientContext for ClientEvents {
             ) => {
                 tracing::debug!(%error, reason, "kafka connection trouble");
             }
+            // Only those who ask for it are told that a partition ends here.
+            Some(RDKafkaErrorCode::PartitionEOF) => {}
             _ => tracing::warn!(%error, reason, "kafka client error"),
         }
     }
