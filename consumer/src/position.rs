@@ -6,6 +6,7 @@ use rdkafka::producer::{FutureProducer, Producer as _};
 use shared::kafka::ClientEvents;
 
 use crate::settings::From;
+use crate::store::OLDEST;
 
 const REQUEST_TIMEOUT: Duration = Duration::from_secs(10);
 
@@ -33,8 +34,7 @@ pub fn position(stored: i64, kafka: Watermarks) -> (i64, Option<Notice>) {
         // What had been stored before is recognized by its key.
         (kafka.low, Some(Notice::Recreated))
     } else if stored < kafka.low {
-        // Zero is also what "from the beginning" writes: nothing is missed that was ever promised.
-        (kafka.low, (stored > 0).then_some(Notice::Lost(kafka.low - stored)))
+        (kafka.low, (stored != OLDEST).then_some(Notice::Lost(kafka.low - stored)))
     } else {
         (stored, None)
     }
@@ -43,7 +43,7 @@ pub fn position(stored: i64, kafka: Watermarks) -> (i64, Option<Notice>) {
 /// The offset that a partition begins with that Postgres knows nothing about.
 pub fn first(from: From, kafka: Watermarks) -> i64 {
     match from {
-        From::Beginning => 0,
+        From::Beginning => kafka.low,
         From::End => kafka.high,
     }
 }
@@ -102,12 +102,14 @@ mod tests {
             (10, kafka(0, 9), (0, Some(Notice::Recreated))),
             (10, kafka(3, 9), (3, Some(Notice::Recreated))),
             (2, kafka(5, 9), (5, Some(Notice::Lost(3)))),
-            (0, kafka(5, 9), (5, None)),
+            (0, kafka(5, 9), (5, Some(Notice::Lost(5)))),
+            (OLDEST, kafka(5, 9), (5, None)),
+            (OLDEST, kafka(0, 9), (0, None)),
         ];
         for (stored, watermarks, expected) in table {
             assert_eq!(position(stored, watermarks), expected, "{stored} in {watermarks:?}");
         }
-        assert_eq!(first(From::Beginning, kafka(3, 9)), 0);
+        assert_eq!(first(From::Beginning, kafka(3, 9)), 3);
         assert_eq!(first(From::End, kafka(3, 9)), 9);
     }
 }

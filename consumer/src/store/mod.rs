@@ -30,7 +30,7 @@ use partitions::Days;
 use settings::Postgres;
 
 pub use error::StoreError;
-pub use offsets::{Move, Topic};
+pub use offsets::{Move, OLDEST, Topic};
 
 const STAGE: &str = "CREATE TEMPORARY TABLE staged_checks (LIKE checks INCLUDING DEFAULTS) ON COMMIT DELETE ROWS";
 

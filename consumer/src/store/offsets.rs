@@ -7,6 +7,9 @@ use tokio_postgres::{Client, Transaction};
 
 use super::error::StoreError;
 
+/// Stands for the oldest record that Kafka has, whichever that is.
+pub const OLDEST: i64 = -1;
+
 /// The topic whose offsets are meant.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Topic {
@@ -74,8 +77,8 @@ pub(super) async fn advance(transaction: &Transaction<'_>, topic: &Topic, moves:
 pub(super) async fn rewind(client: &Client, topic: &Topic) -> Result<u64, StoreError> {
     let rewound = client
         .execute(
-            "UPDATE consumer_offsets SET next_offset = 0, updated_at = now() WHERE cluster = $1 AND topic = $2",
-            &[&topic.cluster, &topic.name],
+            "UPDATE consumer_offsets SET next_offset = $3, updated_at = now() WHERE cluster = $1 AND topic = $2",
+            &[&topic.cluster, &topic.name, &OLDEST],
         )
         .await?;
     Ok(rewound)

@@ -1,0 +1,259 @@
+//! Kafka fails in every way that it has: each process says so once, needs no restart, and the account is exact afterwards.
+
+#![expect(clippy::unwrap_used, reason = "a test that cannot go on panics")]
+
+use std::time::Duration;
+
+use local::kafka::Kafka;
+use local::process::Process;
+use local::site::{Behaviour, Response, Site};
+use rdkafka::admin::{AdminClient, AdminOptions};
+use rdkafka::client::DefaultClientContext;
+use rdkafka::{ClientConfig, Offset, TopicPartitionList};
+use serde_json::Value;
+use tests::{Fed, Link, Proxy, World, complaints, due, patiently, said, stop, until_log};
+
+const LOST: &str = "kafka is unreachable";
+const AGAIN: &str = "kafka is reachable again";
+/// A silent broker is given up, and a dead member, as soon as the brokers allow.
+const OPTIONS: &str = "socket.timeout.ms=3000,session.timeout.ms=6000";
+const NAMES: [&str; 3] = ["a", "b", "c"];
+
+/// A world on a broker of its own, with a relay between it and whoever goes there.
+async fn behind_relay() -> (World, Kafka, Proxy) {
+    let proxy = Proxy::unconnected().await.unwrap();
+    let address = proxy.addr();
+    let kafka = tokio::task::spawn_blocking(move || Kafka::start_behind(None, &[address]).unwrap()).await.unwrap();
+    proxy.lead_to(kafka.behind(address).unwrap());
+    let mut world = World::new().await;
+    kafka.brokers().clone_into(&mut world.brokers);
+    (world, kafka, proxy)
+}
+
+async fn consumer_behind_relay() -> (Fed, Kafka, Proxy) {
+    let (world, kafka, proxy) = behind_relay().await;
+    let brokers = proxy.addr().to_string();
+    let mut fed = Fed::new(world, &[("KAFKA_BROKERS", &brokers), ("KAFKA_OPTIONS", OPTIONS)]).await;
+    fed.feed().await;
+    fed.is_stored().await;
+    (fed, kafka, proxy)
+}
+
+/// A producer that checks three targets a second, and the site that it asks.
+async fn producer(world: &World, variables: &[(&'static str, &str)]) -> (Process, Site) {
+    let site = Site::start(Behaviour::Respond(Response::ok("fine"))).await.unwrap();
+    let url = site.url("127.0.0.1");
+    let entry = |name| format!("[[targets]]\nname = '{name}'\nurl = '{url}'\ninterval = '1s'\n");
+    let file = world.file("targets.toml", &NAMES.map(entry).concat());
+    let variables: Vec<_> = variables.iter().copied().chain([("SCHEDULE_TARGETS_FILE", file.as_str())]).collect();
+    (world.start("producer", &[], &variables), site)
+}
+
+async fn until_hit(site: &Site, times: u64) {
+    patiently("the checks", async {
+        while site.hits() < times {
+            tokio::task::yield_now().await;
+        }
+    })
+    .await;
+}
+
+async fn until_times(process: &Process, text: &str, times: usize) {
+    until_log(process, text, |log| said(log, text) == times).await;
+}
+
+async fn links_of_a_consumer(links: &[Link]) {
+    let (mut fed, _kafka, proxy) = consumer_behind_relay().await;
+    for (times, link) in (1..).zip(links) {
+        proxy.set(*link);
+        fed.feed().await;
+        until_times(&fed.consumer, LOST, times).await;
+        proxy.heal();
+        fed.is_stored().await;
+        until_times(&fed.consumer, AGAIN, times).await;
+    }
+    fed.ends_well(&vec![LOST; links.len()]).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_consumer_is_cut_off() {
+    links_of_a_consumer(&[Link::Cut, Link::Cut]).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_consumer_hears_nothing() {
+    links_of_a_consumer(&[Link::Stalled, Link::Deaf]).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_consumers_link_is_slow_and_its_connections_break() {
+    let (mut fed, _kafka, proxy) = consumer_behind_relay().await;
+    proxy.set(Link::Slow(Duration::from_millis(20)));
+    for _ in 0..3 {
+        fed.feed().await;
+        proxy.reset();
+    }
+    fed.is_stored().await;
+    fed.ends_having_said(&[], &[LOST]).await;
+}
+
+async fn links_of_a_producer(links: &[Link], is_noticed: bool) {
+    let (world, _kafka, proxy) = behind_relay().await;
+    let consumer = world.start("consumer", &[], &[]);
+    let brokers = proxy.addr().to_string();
+    let (producer, site) = producer(&world, &[("KAFKA_BROKERS", &brokers), ("KAFKA_OPTIONS", OPTIONS)]).await;
+    world.until_stored("rows before the fault", |rows| rows.len() >= 6).await;
+    for (times, link) in (1..).zip(links) {
+        proxy.set(*link);
+        until_hit(&site, site.hits() + 9).await;
+        if is_noticed {
+            until_times(&producer, LOST, times).await;
+        } else {
+            proxy.reset();
+        }
+        proxy.heal();
+        let stored = world.slots().await.len();
+        world.until_stored("rows after the fault", |rows| rows.len() >= stored + 12).await;
+    }
+    let producer = stop(producer).await;
+    world.accounts_for(&due(&producer, &NAMES, Duration::from_secs(1))).await;
+    stop(consumer).await;
+    let said = complaints(&producer);
+    assert!(said.iter().all(|line| line.contains(LOST)), "{said:#?}");
+    assert_eq!(said.len(), if is_noticed { links.len() } else { said.len() }, "{said:#?}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_producer_is_cut_off_and_hears_nothing() {
+    links_of_a_producer(&[Link::Cut, Link::Stalled, Link::Deaf], true).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_producers_link_is_slow_and_its_connections_break() {
+    let slow = Link::Slow(Duration::from_millis(50));
+    links_of_a_producer(&[slow, slow, slow], false).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_broker_dies_under_the_consumer_and_comes_back() {
+    let (mut fed, mut kafka, _proxy) = consumer_behind_relay().await;
+    for times in 1..=2 {
+        tokio::task::block_in_place(|| kafka.kill()).unwrap();
+        until_times(&fed.consumer, LOST, times).await;
+        tokio::task::block_in_place(|| kafka.start_again()).unwrap();
+        fed.feed().await;
+        fed.is_stored().await;
+    }
+    fed.ends_well(&[LOST, LOST]).await;
+}
+
+fn admin(world: &World) -> AdminClient<DefaultClientContext> {
+    ClientConfig::new().set("bootstrap.servers", &world.brokers).create().unwrap()
+}
+
+/// Deletes all records of a topic but the last of each partition.
+async fn delete_records(world: &World, before: i64) {
+    let mut list = TopicPartitionList::new();
+    for partition in 0..2 {
+        list.add_partition_offset(&world.topic, partition, Offset::Offset(before)).unwrap();
+    }
+    let deleted = admin(world).delete_records(&list, &AdminOptions::new()).await.unwrap();
+    assert!(deleted.elements().iter().all(|element| element.error().is_ok()), "{deleted:?}");
+}
+
+/// Deletes the world's topic, and waits until the brokers have forgotten it.
+async fn delete_topic(world: &World) {
+    let admin = admin(world);
+    admin.delete_topics(&[world.topic.as_str()], &AdminOptions::new()).await.unwrap();
+    patiently("the end of the topic", async {
+        loop {
+            let metadata = tokio::task::block_in_place(|| admin.inner().fetch_metadata(None, Duration::from_secs(30)));
+            if metadata.unwrap().topics().iter().all(|topic| topic.name() != world.topic) {
+                return;
+            }
+            tokio::task::yield_now().await;
+        }
+    })
+    .await;
+}
+
+/// How many records a consumer says are lost.
+fn lost(process: &Process) -> i64 {
+    let lost = |line: &String| serde_json::from_str::<Value>(line).ok()?["lost.records"].as_i64();
+    process.log().iter().filter_map(lost).sum()
+}
+
+/// Nobody reads, and retention deletes what nobody has read. So much is lost, and said to be.
+#[tokio::test(flavor = "multi_thread")]
+async fn records_are_deleted_before_they_are_read() {
+    let world = World::new().await;
+    world.make_topics().await;
+    let first = world.start("consumer", &[], &[]);
+    until_times(&first, "partitions assigned", 1).await;
+    patiently("the first offsets", async {
+        while !world.has_tables().await || world.query("SELECT 1 FROM consumer_offsets").await.len() < 2 {
+            tokio::task::yield_now().await;
+        }
+    })
+    .await;
+    stop(first).await;
+    let sent = tests::messages("deleted", 10, 20, tests::NEW_YEAR);
+    world.send(&sent).await;
+    delete_records(&world, 30).await;
+    let mut second = world.start("consumer", &[], &[]);
+    patiently("saying it", second.says("kafka deleted records before they were stored")).await.unwrap();
+    let left = sent.records.len() - 60;
+    world.until_stored("what is left", |rows| rows.len() == left).await;
+    let second = stop(second).await;
+    assert_eq!(lost(&second), 60);
+    assert_eq!(complaints(&second).len(), 2, "one a partition: {:#?}", second.log());
+    let stored = world.slots().await;
+    assert!(stored.is_subset(&sent.due));
+
+    // Whoever asks for everything that there is misses nothing.
+    let end = world.offsets().await;
+    let third = world.start("consumer", &["--from-beginning"], &[]);
+    until_times(&third, "reading from the beginning", 1).await;
+    patiently("reading again", async {
+        while world.offsets().await < end {
+            tokio::task::yield_now().await;
+        }
+    })
+    .await;
+    assert_eq!(complaints(&stop(third).await), [""; 0]);
+    world.accounts_for(&stored).await;
+}
+
+/// A topic that was made anew under a consumer is noticed, and read from its begin.
+#[tokio::test(flavor = "multi_thread")]
+async fn the_topic_is_deleted_and_made_anew() {
+    let mut fed = Fed::new(World::new().await, &[]).await;
+    for times in 1..=3 {
+        fed.feed().await;
+        fed.is_stored().await;
+        delete_topic(&fed.world).await;
+        fed.world.make_topics().await;
+        until_times(&fed.consumer, "the topic was created anew", times).await;
+    }
+    fed.ends_having_said(&["the topic was created anew"; 3], &["kafka client error"]).await;
+}
+
+/// Where only an administrator may create topics, both processes say what is missing, and wait.
+#[tokio::test(flavor = "multi_thread")]
+async fn topics_are_made_by_hand() {
+    let world = World::new().await;
+    let by_hand = [("KAFKA_CREATE_TOPICS", "false")];
+    let consumer = world.start("consumer", &[], &by_hand);
+    let (producer, site) = producer(&world, &by_hand).await;
+    for process in [&consumer, &producer] {
+        let missing = format!("create by hand: `{}`", world.topic);
+        until_times(process, &missing, 1).await;
+    }
+    until_hit(&site, 6).await;
+    world.make_topics().await;
+    world.until_stored("rows", |rows| rows.len() >= 9).await;
+    let producer = stop(producer).await;
+    world.accounts_for(&due(&producer, &NAMES, Duration::from_secs(1))).await;
+    let consumer = stop(consumer).await;
+    assert_eq!((complaints(&producer).len(), complaints(&consumer).len()), (1, 1), "{:#?}", complaints(&producer));
+}
