@@ -8,7 +8,7 @@ use std::net::SocketAddr;
 use local::kafka::Kafka;
 use local::process::Process;
 use rustix::process::Signal;
-use tests::{NEW_YEAR, Proxy, Sent, World, message, messages, patiently, said, until_log};
+use tests::{Fed, NEW_YEAR, Proxy, Sent, World, message, messages, patiently, said, until_log};
 use tokio::task::JoinSet;
 use url::Url;
 
@@ -176,6 +176,28 @@ async fn reset_anywhere_in_its_conversation_with_postgres() {
     let (reached, unheard) = sweep(lanes_on_postgres(4).await, Fault::Reset, 1).await;
     assert!(reached > 60, "{reached}");
     assert!(unheard > 0, "the answer to a commit was never lost");
+}
+
+/// The connection breaks in one batch while others wait behind it: what was read after a batch that was given up is not stored
+/// in its stead.
+#[tokio::test(flavor = "multi_thread")]
+async fn reset_anywhere_with_more_batches_behind() {
+    let lane = Lane::on_postgres().await;
+    let mut variables: Vec<_> = lane.variables.iter().map(|(key, value)| (*key, value.as_str())).collect();
+    variables.push(("CONSUME_BATCH_ROWS", "10"));
+    let mut fed = Fed::new(lane.world, &variables).await;
+    fed.feed().await;
+    fed.is_stored().await;
+    for pieces in 0..20 {
+        lane.proxy.hold_after(pieces);
+        for _ in 0..3 {
+            fed.feed().await;
+        }
+        patiently("the piece", lane.proxy.held()).await;
+        lane.proxy.reset();
+        fed.is_stored().await;
+    }
+    assert!(said(&fed.consumer.log(), MOVED) > 0, "the answer to a commit was never lost");
 }
 
 #[tokio::test(flavor = "multi_thread")]

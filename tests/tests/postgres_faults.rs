@@ -135,7 +135,7 @@ async fn read_only_for_a_while() {
     fed.world.query(&format!("ALTER DATABASE {database} RESET default_transaction_read_only")).await;
     fed.is_stored().await;
     says(&mut fed, AGAIN).await;
-    fed.ends_well(&["read-only transaction"]).await;
+    fed.ends_well(&["postgres is not available: cannot execute UPDATE in a read-only transaction"]).await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -150,7 +150,7 @@ async fn out_of_connections() {
     fed.world.query(&format!("ALTER ROLE {role} CONNECTION LIMIT -1")).await;
     fed.is_stored().await;
     says(&mut fed, AGAIN).await;
-    fed.ends_well(&["too many connections"]).await;
+    fed.ends_well(&["postgres is not available: too many connections"]).await;
 }
 
 /// Said as an error with when it is tried again: nobody but a person can help, and servers lock out who tries often.
@@ -193,7 +193,7 @@ async fn a_right_is_taken_away_and_given_back() {
     says(&mut fed, "permission denied").await;
     fed.world.query(&format!("GRANT INSERT ON checks TO {role}")).await;
     fed.is_stored().await;
-    fed.ends_well(&["permission denied"]).await;
+    fed.ends_well(&["postgres refuses to work for us: permission denied"]).await;
 }
 
 /// A later consumer's migration adds columns, another one is made anew at the end of the table: both ways into it go on.
@@ -247,7 +247,7 @@ async fn a_column_is_wanted_that_nobody_writes() {
     fed.world.query("ALTER TABLE checks ALTER COLUMN region DROP NOT NULL").await;
     fed.is_stored().await;
     assert_eq!(fed.world.dead_letters().await, []);
-    fed.ends_well(&["null value in column"]).await;
+    fed.ends_well(&["postgres refuses to work for us: null value in column"]).await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -262,7 +262,7 @@ async fn the_table_is_locked_for_a_while() {
     transaction.commit().await.unwrap();
     fed.is_stored().await;
     says(&mut fed, AGAIN).await;
-    fed.ends_well(&["another session holds a lock for too long"]).await;
+    fed.ends_well(&["postgres is not available: another session holds a lock for too long"]).await;
 }
 
 /// Another session takes our locks in the opposite order, so that one of the two must die; it is ours.
@@ -288,7 +288,7 @@ async fn deadlocked() {
     transaction.batch_execute("UPDATE consumer_offsets SET updated_at = now()").await.unwrap();
     transaction.rollback().await.unwrap();
     fed.is_stored().await;
-    fed.ends_well(&["deadlock detected"]).await;
+    fed.ends_well(&["postgres is not available: deadlock detected"]).await;
 }
 
 /// A day's table that was dropped is made anew. One that was detached is kept, and what comes for it goes to the dead letters.
@@ -324,5 +324,5 @@ async fn the_database_is_dropped_and_made_anew() {
     says(&mut fed, "does not exist").await;
     admin.batch_execute(&format!("CREATE DATABASE {name}")).await.unwrap();
     fed.is_stored().await;
-    fed.ends_having_said(&["does not exist"], &["postgres is not available"]).await;
+    fed.ends_having_said(&["postgres refuses to work for us: database"], &["postgres is not available"]).await;
 }
