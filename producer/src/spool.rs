@@ -236,4 +236,6 @@ fn is_damaged(error: &rusqlite::Error) -> bool {
 }
 
 #[cfg(test)]
+mod properties;
+#[cfg(test)]
 mod tests;

@@ -161,6 +161,7 @@ async fn a_backlog_is_sent_in_order_while_fresh_results_come() {
     let encode = |result: &CheckResult| serde_json::to_vec(result).unwrap();
     for group in results(&names, 0..600).chunks(1000) {
         spool.update(&group.iter().map(encode).collect::<Vec<_>>(), &[]).unwrap();
+        spool.update(&[b"no result".to_vec()], &[]).unwrap();
     }
 
     let (sender, fresh) = mpsc::channel(100);
@@ -176,7 +177,7 @@ async fn a_backlog_is_sent_in_order_while_fresh_results_come() {
         publish::run(&settings.kafka, &settings.publish, spool, fresh, Arc::default(), CancellationToken::new());
     let ((), summary) = patiently("publishing", async { tokio::join!(feed, publishing) }).await;
     let summary = summary.unwrap();
-    assert_eq!((summary.delivered, summary.spooled, summary.dropped), (18_000, 0, 0));
+    assert_eq!((summary.delivered, summary.refused, summary.spooled, summary.dropped), (18_000, 12, 0, 0));
     let records = tokio::task::block_in_place(|| read_topic(&world.brokers, &world.topic));
     assert_eq!(records.len(), 18_000);
     in_order(&records);
