@@ -96,6 +96,7 @@ impl Probe {
 
     async fn look_up(&self, name: &str, check: &mut Check, first: bool) -> Result<IpAddr, Broken> {
         let began = Instant::now();
+        check.lookup_began = Some(began);
         if first {
             check.dns.start = Some(check.clock.unix_seconds(began));
         }

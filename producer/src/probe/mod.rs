@@ -93,10 +93,26 @@ impl Probe {
         let mut check = Check::begin(target);
         let deadline = check.clock.began + target.timeout;
         let end = tokio::time::timeout_at(deadline, self.follow(target, &mut check)).await;
-        let end = end.unwrap_or_else(|_| Err(check.timed_out(target.timeout)));
+        let end = end.unwrap_or_else(|_| Err(self.timed_out(&check, target.timeout)));
         let overdue = deadline.elapsed();
         let end = if overdue < STALLED { end } else { Err(check.stalled(overdue)) };
         check.finish(end)
+    }
+
+    fn timed_out(&self, check: &Check, timeout: Duration) -> Broken {
+        let phase = check.trace.phase();
+        if phase == Phase::Dns && !check.lookup_began.is_some_and(|began| self.resolver.has_answered_since(began)) {
+            let detail = format!("deadline of {timeout:?} ran out, and no name server answered anything meanwhile");
+            return Broken::ours(FailureClass::Resolver, phase, detail);
+        }
+        let waited = match phase {
+            Phase::Dns => "waiting for a name server",
+            Phase::Connect => "waiting for the connection",
+            Phase::Tls => "in the TLS handshake",
+            Phase::FirstByte => "waiting for the response",
+            Phase::Transfer => "reading the body",
+        };
+        Broken::theirs(FailureClass::Timeout, phase, format!("deadline of {timeout:?} ran out {waited}"))
     }
 }
 
@@ -122,6 +138,8 @@ struct Check {
     http: Http,
     body: Vec<u8>,
     body_cut: bool,
+    /// When the last lookup began.
+    lookup_began: Option<Instant>,
     /// When the request of the first hop began.
     http_began: Option<Instant>,
     /// The hop that is under way.
@@ -138,22 +156,11 @@ impl Check {
             http: target.unasked(),
             body: Vec::new(),
             body_cut: false,
+            lookup_began: None,
             http_began: None,
             trace: Arc::new(Trace::default()),
             last_hop_began: None,
         }
-    }
-
-    fn timed_out(&self, timeout: Duration) -> Broken {
-        let phase = self.trace.phase();
-        let waited = match phase {
-            Phase::Dns => "waiting for a name server",
-            Phase::Connect => "waiting for the connection",
-            Phase::Tls => "in the TLS handshake",
-            Phase::FirstByte => "waiting for the response",
-            Phase::Transfer => "reading the body",
-        };
-        Broken::theirs(FailureClass::Timeout, phase, format!("deadline of {timeout:?} ran out {waited}"))
     }
 
     /// Frozen or starved, we cannot know how the site would have done.

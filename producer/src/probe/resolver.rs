@@ -3,26 +3,25 @@
 //! A name server that answers, even with an error, says something about the name. One that is silent may be dead; then a question
 //! that every name server answers, for the root zone, tells whether the silence is about the name or about us.
 
+mod sockets;
+
 use std::net::{IpAddr, SocketAddr};
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
 use hickory_resolver::config::{ConnectionConfig, NameServerConfig, ResolverConfig, ResolverOpts};
 use hickory_resolver::lookup::Lookup;
-use hickory_resolver::net::runtime::TokioRuntimeProvider;
 use hickory_resolver::net::{DnsError, NetError};
 use hickory_resolver::proto::op::ResponseCode;
 use hickory_resolver::proto::rr::{Name, RData, RecordType};
-use hickory_resolver::{TokioResolver, system_conf};
+use hickory_resolver::system_conf;
 use shared::config::Fault;
 use tokio::time::Instant;
 
 use super::micros;
 use super::ours::is_ours;
 use crate::settings::{Dns, Family};
-
-/// How long an answer proves that a name server is alive.
-const ALIVE_FOR: Duration = Duration::from_secs(10);
+use sockets::Sockets;
 
 /// What became of a lookup.
 #[derive(Debug)]
@@ -34,7 +33,7 @@ pub(super) enum Resolved {
     /// No name server answers anything.
     Unreachable(String),
     /// This machine has no descriptor or the like for a question.
-    NoResources(std::io::Error),
+    NoResources(String),
 }
 
 #[derive(Debug)]
@@ -48,7 +47,8 @@ pub(super) struct Resolver {
 #[derive(Debug)]
 struct Server {
     address: String,
-    resolver: TokioResolver,
+    resolver: hickory_resolver::Resolver<Sockets>,
+    sockets: Sockets,
     /// When it last answered anything, in microseconds since the resolver began; 0 for never.
     answered: AtomicU64,
 }
@@ -61,7 +61,7 @@ enum Answer {
     NoSuchName,
     Refusal(ResponseCode),
     Silence(String),
-    NoResources(std::io::Error),
+    NoResources(String),
 }
 
 impl Resolver {
@@ -86,11 +86,12 @@ impl Resolver {
             let address = SocketAddr::new(name_server.ip, port).to_string();
             let config =
                 ResolverConfig::from_parts(system.domain().cloned(), system.search().to_vec(), vec![name_server]);
-            let resolver = TokioResolver::builder_with_config(config, TokioRuntimeProvider::default())
+            let sockets = Sockets::default();
+            let resolver = hickory_resolver::Resolver::builder_with_config(config, sockets.clone())
                 .with_options(options.clone())
                 .build()
                 .map_err(|error| Fault::new("dns", format!("the resolver cannot be set up: {error}")))?;
-            Ok(Server { address, resolver, answered: AtomicU64::new(0) })
+            Ok(Server { address, resolver, sockets, answered: AtomicU64::new(0) })
         };
         Ok(Self {
             servers: name_servers.into_iter().map(server).collect::<Result<_, _>>()?,
@@ -159,16 +160,14 @@ impl Resolver {
         server.answered.store(micros(self.began.elapsed()).max(1), Ordering::Relaxed);
     }
 
-    /// Whether any name server answers anything: lately, or when asked now.
+    /// Whether any name server has answered anything since then.
+    pub(super) fn has_answered_since(&self, then: Instant) -> bool {
+        let then = micros(then.saturating_duration_since(self.began));
+        self.servers.iter().any(|server| server.answered.load(Ordering::Relaxed) > then)
+    }
+
+    /// Whether any name server answers anything now. An earlier answer says nothing: the network may have failed since.
     async fn is_anyone_alive(&self) -> bool {
-        let now = micros(self.began.elapsed());
-        let lately = |server: &Server| {
-            let answered = server.answered.load(Ordering::Relaxed);
-            answered > 0 && now.saturating_sub(answered) < micros(ALIVE_FOR)
-        };
-        if self.servers.iter().any(lately) {
-            return true;
-        }
         for server in &self.servers {
             if !matches!(server.ask(&Name::root(), RecordType::NS).await, Answer::Silence(_) | Answer::NoResources(_)) {
                 self.note_answer(server);
@@ -181,6 +180,7 @@ impl Resolver {
 
 impl Server {
     async fn ask(&self, name: &Name, family: RecordType) -> Answer {
+        let asked = Instant::now();
         match self.resolver.lookup(name.clone(), family).await {
             Ok(lookup) => first_address(&lookup).map_or(Answer::NoData, Answer::Address),
             Err(NetError::Dns(DnsError::NoRecordsFound(none))) => match none.response_code {
@@ -189,10 +189,10 @@ impl Server {
                 code => Answer::Refusal(code),
             },
             Err(NetError::Dns(DnsError::ResponseCode(code))) => Answer::Refusal(code),
-            Err(NetError::Io(error)) if is_ours(&error) => {
-                Answer::NoResources(std::io::Error::new(error.kind(), error.to_string()))
-            }
-            Err(error) => Answer::Silence(error.to_string()),
+            Err(error) => match self.sockets.refused_since(asked) {
+                Some(why) => Answer::NoResources(why),
+                None => Answer::Silence(error.to_string()),
+            },
         }
     }
 }
