@@ -6,7 +6,7 @@
 mod behaviour;
 mod connection;
 
-pub use behaviour::{Behaviour, Framing, Response};
+pub use behaviour::{Behaviour, Framing, Response, Step};
 
 use std::io;
 use std::net::{Ipv4Addr, SocketAddr};
@@ -119,9 +119,13 @@ async fn visit(
     seen: &Seen,
 ) -> io::Result<()> {
     stream.set_nodelay(true)?;
-    match acceptor {
-        _ if matches!(behaviour, Behaviour::SilentHandshake) => connection::hold(&mut stream).await,
-        None => connection::serve(&mut stream, behaviour, seen).await,
-        Some(acceptor) => connection::serve(&mut acceptor.accept(stream).await?, behaviour, seen).await,
+    match (behaviour, acceptor) {
+        (Behaviour::SilentHandshake, _) => connection::hold(&mut stream).await,
+        (Behaviour::Bare(steps), _) => connection::play(&mut stream, steps).await,
+        (Behaviour::HandshakeUpTo(bytes, steps), Some(acceptor)) => {
+            connection::begin_handshake(&mut stream, acceptor, *bytes, steps).await
+        }
+        (_, None) => connection::serve(&mut stream, behaviour, seen).await,
+        (_, Some(acceptor)) => connection::serve(&mut acceptor.accept(stream).await?, behaviour, seen).await,
     }
 }

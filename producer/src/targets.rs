@@ -306,6 +306,9 @@ fn parse_url(text: &str) -> Result<(Url, Option<HeaderValue>), Fault> {
     let _ = url.set_username("");
     let _ = url.set_password(None);
     url.set_fragment(None);
+    if hyper::Uri::try_from(url.as_str()).is_err() {
+        return Err(fault("it is too long or too odd to be asked for"));
+    }
     Ok((url, authorization))
 }
 

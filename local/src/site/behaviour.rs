@@ -36,6 +36,53 @@ pub enum Behaviour {
     SilentHandshake,
     /// Answers with something that is not HTTP.
     Garbage,
+    /// Reads a request and then plays these steps, on a site with TLS inside of it.
+    Script(Vec<Step>),
+    /// Plays these steps on the bare connection as soon as it stands, even where the URL says TLS.
+    Bare(Vec<Step>),
+    /// Sends this many bytes of its side of the TLS handshake, and then plays these steps on the bare connection.
+    HandshakeUpTo(u64, Vec<Step>),
+}
+
+/// One step of a script; after the last one the connection is closed.
+#[derive(Clone, Debug)]
+pub enum Step {
+    /// Sends these bytes.
+    Send(Vec<u8>),
+    /// Sends these bytes again and again, for as long as the visitor stays.
+    Flood(Vec<u8>),
+    /// Sends these bytes again and again, in pieces of so many after a wait each.
+    Dribble(Vec<u8>, usize, Duration),
+    /// Reads whatever comes first.
+    Listen,
+    /// Says nothing for as long as the visitor stays.
+    Hold,
+    /// Resets the connection.
+    Reset,
+}
+
+impl Step {
+    /// Sends a text.
+    pub fn send(text: &str) -> Step {
+        Step::Send(text.as_bytes().to_vec())
+    }
+
+    /// Floods with a text.
+    pub fn flood(text: &str) -> Step {
+        Step::Flood(block(text.as_bytes()))
+    }
+
+    /// Sends bytes again and again, one and a half megabytes of them a second.
+    pub fn stream(bytes: &[u8]) -> Step {
+        let block = block(bytes);
+        let size = block.len();
+        Step::Dribble(block, size, Duration::from_millis(10))
+    }
+}
+
+/// Some 16 kB of the same.
+fn block(bytes: &[u8]) -> Vec<u8> {
+    bytes.repeat(1 + (1 << 14) / bytes.len().max(1))
 }
 
 /// How the end of a body is told.

@@ -5,10 +5,11 @@ use std::time::Duration;
 
 use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
 use tokio::net::TcpStream;
+use tokio_rustls::TlsAcceptor;
 use tokio_rustls::server::TlsStream;
 
 use super::Seen;
-use super::behaviour::{Behaviour, Response};
+use super::behaviour::{Behaviour, Response, Step};
 
 /// A visitor's request is at most this long; a longer one is no request of ours.
 const REQUEST_BYTES: usize = 1 << 20;
@@ -58,9 +59,58 @@ pub(crate) async fn serve(wire: &mut impl Wire, behaviour: &Behaviour, seen: &Se
             wire.write_all(b"\x00\x01\x02 this is no HTTP\r\n\r\n").await?;
             close(wire).await
         }
-        // A flaky site has been resolved to one of its two faces above.
-        Behaviour::Silent | Behaviour::SilentHandshake | Behaviour::Flaky { .. } => hold(wire).await,
+        Behaviour::Script(steps) => play(wire, steps).await,
+        // A flaky site has been resolved to one of its two faces above; the others come before a request.
+        Behaviour::Silent
+        | Behaviour::SilentHandshake
+        | Behaviour::Flaky { .. }
+        | Behaviour::Bare(_)
+        | Behaviour::HandshakeUpTo(..) => hold(wire).await,
     }
+}
+
+/// Goes through a script; the visitor may end it by hanging up.
+pub(crate) async fn play(wire: &mut impl Wire, steps: &[Step]) -> io::Result<()> {
+    for step in steps {
+        match step {
+            Step::Send(bytes) => wire.write_all(bytes).await?,
+            Step::Flood(bytes) => loop {
+                wire.write_all(bytes).await?;
+            },
+            Step::Dribble(bytes, size, wait) => {
+                for piece in bytes.chunks(*size).cycle() {
+                    tokio::time::sleep(*wait).await;
+                    wire.write_all(piece).await?;
+                    wire.flush().await?;
+                }
+            }
+            Step::Listen => drop(wire.read(&mut [0; 4096]).await?),
+            Step::Hold => hold(wire).await?,
+            Step::Reset => return wire.reset(),
+        }
+        wire.flush().await?;
+    }
+    close(wire).await
+}
+
+/// Begins a TLS handshake, lets so many bytes of our side of it through, and goes on with a script.
+pub(crate) async fn begin_handshake(
+    stream: &mut TcpStream,
+    acceptor: TlsAcceptor,
+    bytes: u64,
+    steps: &[Step],
+) -> io::Result<()> {
+    let (inner, outer) = tokio::io::duplex(1 << 16);
+    let (ours, mut theirs) = tokio::io::split(outer);
+    let (mut from_visitor, mut to_visitor) = stream.split();
+    let mut ours = ours.take(bytes);
+    tokio::select! {
+        // Nobody needs the session: a handshake that ends holds still.
+        () = async { let _session = acceptor.accept(inner).await; std::future::pending().await } => {}
+        _ = async { tokio::io::copy(&mut from_visitor, &mut theirs).await?; std::future::pending::<io::Result<()>>().await } => {}
+        sent = tokio::io::copy(&mut ours, &mut to_visitor) => drop(sent?),
+    }
+    play(stream, steps).await
 }
 
 /// Says nothing for as long as the visitor stays.

@@ -4,6 +4,7 @@ use std::io;
 use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
 
+use hyper::Uri;
 use hyper::ext::ReasonPhrase;
 use reqwest::header::{AUTHORIZATION, COOKIE, HeaderMap, LOCATION, PROXY_AUTHORIZATION};
 use reqwest::{Method, Request, Response, StatusCode};
@@ -176,6 +177,9 @@ impl Ask {
             return Err(refuse("which is neither http nor https"));
         }
         url.set_fragment(None);
+        if Uri::try_from(url.as_str()).is_err() {
+            return Err(refuse("which is too long or too odd to be asked for"));
+        }
         let mut next = Self { url, ..self };
         let to_get = status == StatusCode::SEE_OTHER && next.method != Method::HEAD
             || matches!(status, StatusCode::MOVED_PERMANENTLY | StatusCode::FOUND) && next.method == Method::POST;

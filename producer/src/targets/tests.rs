@@ -86,6 +86,10 @@ fn sites_that_cannot_be() {
             &[("SCHEDULE_TARGETS_FILE", "/no/such.toml")],
             "cannot read /no/such.toml: No such file or directory (os error 2)",
         ),
+        (
+            &[("SITE_URL", &format!("http://x/{}", "y".repeat(70_000)))],
+            "environment variable SITE_URL: site.url: expected a URL such as https://example.net/: it is too long or too odd to be asked for",
+        ),
     ];
     for (variables, expected) in table {
         assert_eq!(try_site(variables).unwrap_err(), *expected);
