@@ -18,7 +18,7 @@ pub(super) enum Part {
     Kafka,
     /// The database server.
     Postgres,
-    /// One of the connections between a process of ours and a service.
+    /// One of the connections between a process of ours and a service or a website.
     Link(usize),
     /// What is in the topic.
     Topic,
@@ -26,8 +26,8 @@ pub(super) enum Part {
 
 /// How many consumers share the topic.
 pub(super) const CONSUMERS: usize = 2;
-/// The producer's connection to Kafka, then each consumer's, then each consumer's to Postgres.
-pub(super) const LINKS: usize = 1 + 2 * CONSUMERS;
+/// The producer's connection to Kafka, then each consumer's, then each consumer's to Postgres, then the producer's to a website.
+pub(super) const LINKS: usize = 2 + 2 * CONSUMERS;
 
 /// What happens to a part.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -68,7 +68,7 @@ pub(super) struct Fault {
 /// Every fault by its name, with the parts that it can strike and the seconds that it lasts at most.
 const FAULTS: [(&str, &[Part], Kind, f32); 19] = {
     const CONSUMER: &[Part] = &[Part::Consumer(0), Part::Consumer(1)];
-    const LINK: &[Part] = &[Part::Link(0), Part::Link(1), Part::Link(2), Part::Link(3), Part::Link(4)];
+    const LINK: &[Part] = &[Part::Link(0), Part::Link(1), Part::Link(2), Part::Link(3), Part::Link(4), Part::Link(5)];
     [
         ("producer-kill", &[Part::Producer], Kind::Kill, 3.0),
         ("producer-stop", &[Part::Producer], Kind::Stop, 3.0),

@@ -55,13 +55,17 @@ impl System {
         }
         let database = postgres.create_database("chaos")?;
         let address = Url::parse(&database)?.socket_addrs(|| None)?;
-        for link in &links[CONSUMERS + 1..] {
+        for link in &links[CONSUMERS + 1..LINKS - 1] {
             link.lead_to(*address.first().context("an address of Postgres")?);
         }
         let sites = sites().await?;
+        let far = &links[LINKS - 1];
+        far.lead_to(sites.first().context("a website")?.addr());
+        let mut urls: Vec<String> = sites.iter().map(|site| site.url("127.0.0.1")).collect();
+        urls.push(format!("http://{}/", far.addr()));
         let targets: Vec<String> = (0..targets).map(|number| format!("target-{number:04}")).collect();
         let targets_file = folder.join("targets.toml");
-        std::fs::write(&targets_file, targets_toml(&targets, &sites)?)?;
+        std::fs::write(&targets_file, targets_toml(&targets, &urls)?)?;
         let brokers = kafka.brokers().to_owned();
         Ok(Self { kafka, postgres, database, brokers, links, targets, targets_file, sites })
     }
@@ -110,10 +114,10 @@ async fn sites() -> std::io::Result<Vec<Site>> {
     Ok(sites)
 }
 
-fn targets_toml(names: &[String], sites: &[Site]) -> anyhow::Result<String> {
+fn targets_toml(names: &[String], urls: &[String]) -> anyhow::Result<String> {
     let mut text = format!("[defaults]\ninterval = '{}s'\ntimeout = '{}s'\n", INTERVAL.as_secs(), TIMEOUT.as_secs());
-    for (name, site) in names.iter().zip(sites.iter().cycle()) {
-        writeln!(text, "[[targets]]\nname = '{name}'\nurl = '{}'", site.url("127.0.0.1"))?;
+    for (name, url) in names.iter().zip(urls.iter().cycle()) {
+        writeln!(text, "[[targets]]\nname = '{name}'\nurl = '{url}'")?;
     }
     Ok(text)
 }
