@@ -5,7 +5,7 @@ use std::collections::BTreeSet;
 use local::process::Process;
 use serde_json::Value;
 
-use crate::{NEW_YEAR, Slot, World, messages, stop};
+use crate::{NEW_YEAR, Slot, World, messages, patiently, stop};
 
 const TARGETS: usize = 10;
 const SLOTS: i64 = 20;
@@ -29,6 +29,26 @@ impl Fed {
         world.make_topics().await;
         let consumer = world.start("consumer", &[], variables);
         Self { world, consumer, due: BTreeSet::new(), rounds: 0 }
+    }
+
+    /// With something stored, so that its sessions stand.
+    ///
+    /// # Panics
+    /// It is not stored.
+    pub async fn settled(mut self) -> Self {
+        self.feed().await;
+        self.is_stored().await;
+        self
+    }
+
+    /// Waits until the consumer says something.
+    ///
+    /// # Panics
+    /// It does not.
+    pub async fn says(&mut self, text: &str) {
+        if let Err(error) = patiently(text, self.consumer.says(text)).await {
+            panic!("{error}");
+        }
     }
 
     /// Puts 200 results more into the topic.

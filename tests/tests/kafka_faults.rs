@@ -11,7 +11,7 @@ use rdkafka::admin::{AdminClient, AdminOptions};
 use rdkafka::client::DefaultClientContext;
 use rdkafka::{ClientConfig, Offset, TopicPartitionList};
 use serde_json::Value;
-use tests::{Fed, Link, Proxy, World, complaints, due, patiently, said, stop, until_log};
+use tests::{Fed, Link, Proxy, Sent, World, complaints, due, patiently, said, stop, until_log};
 
 const LOST: &str = "kafka is unreachable";
 const AGAIN: &str = "kafka is reachable again";
@@ -33,10 +33,8 @@ async fn behind_relay() -> (World, Kafka, Proxy) {
 async fn consumer_behind_relay() -> (Fed, Kafka, Proxy) {
     let (world, kafka, proxy) = behind_relay().await;
     let brokers = proxy.addr().to_string();
-    let mut fed = Fed::new(world, &[("KAFKA_BROKERS", &brokers), ("KAFKA_OPTIONS", OPTIONS)]).await;
-    fed.feed().await;
-    fed.is_stored().await;
-    (fed, kafka, proxy)
+    let fed = Fed::new(world, &[("KAFKA_BROKERS", &brokers), ("KAFKA_OPTIONS", OPTIONS)]).await;
+    (fed.settled().await, kafka, proxy)
 }
 
 /// A producer that checks three targets a second, and the site that it asks.
@@ -161,14 +159,14 @@ async fn delete_records(world: &World, before: i64) {
     assert!(deleted.elements().iter().all(|element| element.error().is_ok()), "{deleted:?}");
 }
 
-/// Deletes the world's topic, and waits until the brokers have forgotten it.
-async fn delete_topic(world: &World) {
+/// Deletes a topic, and waits until the brokers have forgotten it.
+async fn delete_topic(world: &World, name: &str) {
     let admin = admin(world);
-    admin.delete_topics(&[world.topic.as_str()], &AdminOptions::new()).await.unwrap();
+    admin.delete_topics(&[name], &AdminOptions::new()).await.unwrap();
     patiently("the end of the topic", async {
         loop {
             let metadata = tokio::task::block_in_place(|| admin.inner().fetch_metadata(None, Duration::from_secs(30)));
-            if metadata.unwrap().topics().iter().all(|topic| topic.name() != world.topic) {
+            if metadata.unwrap().topics().iter().all(|topic| topic.name() != name) {
                 return;
             }
             tokio::task::yield_now().await;
@@ -231,11 +229,28 @@ async fn the_topic_is_deleted_and_made_anew() {
     for times in 1..=3 {
         fed.feed().await;
         fed.is_stored().await;
-        delete_topic(&fed.world).await;
+        delete_topic(&fed.world, &fed.world.topic).await;
         fed.world.make_topics().await;
         until_times(&fed.consumer, "the topic was created anew", times).await;
     }
     fed.ends_having_said(&["the topic was created anew"; 3], &["kafka client error"]).await;
+}
+
+/// What is no row has nowhere to go: it and what comes after it waits, and nothing is passed over.
+#[tokio::test(flavor = "multi_thread")]
+async fn the_topic_of_dead_letters_is_deleted_and_made_anew() {
+    let mut fed = Fed::new(World::new().await, &[]).await.settled().await;
+    let dead_letters = fed.world.dead_letter_topic();
+    delete_topic(&fed.world, &dead_letters).await;
+    fed.world.send(&Sent { records: vec![("poison".to_owned(), b"poison".to_vec())], ..Sent::default() }).await;
+    fed.feed().await;
+    fed.says("dead letters are not acknowledged").await;
+    fed.world.make_topics().await;
+    fed.is_stored().await;
+    let payloads: Vec<Vec<u8>> = fed.world.dead_letters().await.into_iter().map(|letter| letter.payload).collect();
+    assert_eq!(payloads, [b"poison"]);
+    let said = ["dead letters are not acknowledged", "records went to the dead letters"];
+    fed.ends_having_said(&said, &["kafka client error"]).await;
 }
 
 /// Where only an administrator may create topics, both processes say what is missing, and wait.

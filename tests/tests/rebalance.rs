@@ -22,10 +22,7 @@ const SESSIONS: &str =
 
 async fn fed(more: &[(&'static str, &str)]) -> Fed {
     let variables: Vec<_> = [("KAFKA_OPTIONS", SESSION)].iter().chain(more).copied().collect();
-    let mut fed = Fed::new(World::new().await, &variables).await;
-    fed.feed().await;
-    fed.is_stored().await;
-    fed
+    Fed::new(World::new().await, &variables).await.settled().await
 }
 
 /// A further consumer of the same group, when it has partitions.
