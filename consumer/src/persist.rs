@@ -211,6 +211,8 @@ impl Persist {
             };
             if !self.wait(patience, &trouble, batch.epoch).await {
                 tracing::info!(records = batch.len(), "records are left unstored; they will be read again");
+                // So will those behind them: storing these would move the offsets over the gap.
+                *owned = Owned::default();
                 return Ok(None);
             }
         }

@@ -3,6 +3,7 @@
 //! Every [`World`] has a database, topics and a consumer group of its own on services that all tests share.
 
 mod account;
+pub mod admin;
 pub mod chaos;
 mod fed;
 mod letters;

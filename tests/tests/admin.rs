@@ -5,46 +5,15 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
-use local::process::Process;
 use local::site::{Behaviour, Response, Site};
 use serde_json::Value;
+use tests::admin::{address, get, metrics};
 use tests::{Proxy, World, logged, patiently, send, stop};
-use tokio::io::{AsyncReadExt, AsyncWriteExt};
-use tokio::net::TcpStream;
 
 const LISTEN: (&str, &str) = ("ADMIN_LISTEN", "127.0.0.1:0");
 
-/// The address that a process says it listens on.
-async fn address(process: &mut Process) -> String {
-    let line = patiently("the admin port", process.says("admin.address")).await.unwrap();
-    let line: Value = serde_json::from_str(&line).unwrap();
-    line["admin.address"].as_str().unwrap().to_owned()
-}
-
-/// Status and body.
-async fn get(address: &str, path: &str) -> (u16, String) {
-    let mut stream = TcpStream::connect(address).await.unwrap();
-    stream.write_all(format!("GET {path} HTTP/1.1\r\nHost: test\r\n\r\n").as_bytes()).await.unwrap();
-    let mut answer = String::new();
-    patiently("an answer", stream.read_to_string(&mut answer)).await.unwrap();
-    let (head, body) = answer.split_once("\r\n\r\n").unwrap();
-    (head.split(' ').nth(1).unwrap().parse().unwrap(), body.to_owned())
-}
-
 async fn status(address: &str, path: &str) -> u16 {
     get(address, path).await.0
-}
-
-/// Each sample by its name and labels.
-async fn metrics(address: &str) -> BTreeMap<String, f64> {
-    let (status, text) = get(address, "/metrics").await;
-    assert_eq!(status, 200);
-    let samples = text.lines().filter(|line| !line.starts_with('#'));
-    let parse = |line: &str| {
-        let (name, value) = line.rsplit_once(' ').unwrap();
-        (name.strip_prefix("slotwatch_").unwrap().to_owned(), value.parse().unwrap())
-    };
-    samples.map(parse).collect()
 }
 
 /// Scrapes until the samples satisfy.

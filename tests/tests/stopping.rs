@@ -7,7 +7,8 @@ use std::net::SocketAddr;
 use local::process::Process;
 use local::site::{Behaviour, Response, Site};
 use rustix::process::Signal;
-use tests::{Proxy, World, patiently};
+use tests::admin::{address, metrics};
+use tests::{NEW_YEAR, Proxy, World, message, messages, patiently};
 
 fn lines(process: &Process, text: &str) -> usize {
     process.log().iter().filter(|line| line.contains(text)).count()
@@ -18,6 +19,11 @@ async fn ends_well(mut process: Process, signal: Signal) -> Process {
     let status = patiently("ending", process.wait()).await.unwrap();
     assert_eq!(status.code(), Some(0), "{:#?}", process.log());
     process
+}
+
+async fn ends_by_itself(mut process: Process) {
+    let status = patiently("ending", process.wait()).await.unwrap();
+    assert_eq!(status.code(), Some(0), "{:#?}", process.log());
 }
 
 /// Neither service is there: both processes say so in one line, go on waiting, and end when asked to.
@@ -146,4 +152,50 @@ async fn a_second_signal_ends_at_once() {
     patiently("the first signal", producer.says("scheduling stopped")).await.unwrap();
     producer.signal(Signal::INT).unwrap();
     assert_eq!(patiently("the end", producer.wait()).await.unwrap().code(), Some(130));
+}
+
+/// A stop ends the wait for a batch that Postgres cannot take now. What was read after it must not be stored in its stead: its
+/// offsets would jump over the batch.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_batch_that_a_stop_leaves_unstored_is_read_again() {
+    let world = World::new().await;
+    let migration = world.start("consumer", &["migrate"], &[]);
+    ends_by_itself(migration).await;
+    world
+        .query(
+            "CREATE FUNCTION no_room() RETURNS trigger LANGUAGE plpgsql AS \
+             $$ BEGIN RAISE 'no room for teapots' USING ERRCODE = 'disk_full'; END $$",
+        )
+        .await;
+    world
+        .query(
+            "CREATE TRIGGER no_room BEFORE INSERT ON checks FOR EACH ROW WHEN (NEW.status_code = 418) \
+             EXECUTE FUNCTION no_room()",
+        )
+        .await;
+    world.make_topics().await;
+    let mut sent = messages("pot", 1, 40, NEW_YEAR);
+    let teapot = ("pot0".to_owned(), NEW_YEAR - 1000);
+    let mut first = sent.clone();
+    first.records = vec![(teapot.0.clone(), message(&teapot.0, teapot.1, 418))];
+    sent.due.insert(teapot);
+
+    let mut consumer = world.start("consumer", &[], &[("ADMIN_LISTEN", "127.0.0.1:0")]);
+    let admin = address(&mut consumer).await;
+    world.send(&first).await;
+    patiently("the refusal", consumer.says("no room for teapots")).await.unwrap();
+    world.send(&sent).await;
+    patiently("the records behind it", async {
+        while metrics(&admin).await["records_read_total"] < 41.0 {
+            tokio::task::yield_now().await;
+        }
+    })
+    .await;
+    ends_well(consumer, Signal::TERM).await;
+    assert_eq!(world.offsets().await, 0, "nothing is stored, so nothing has moved");
+
+    world.query("DROP TRIGGER no_room ON checks").await;
+    let consumer = world.start("consumer", &[], &[]);
+    world.accounts_for(&sent.due).await;
+    ends_well(consumer, Signal::TERM).await;
 }
