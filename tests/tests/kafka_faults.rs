@@ -7,7 +7,7 @@ use std::time::Duration;
 use local::kafka::Kafka;
 use local::process::Process;
 use local::site::{Behaviour, Response, Site};
-use rdkafka::admin::{AdminClient, AdminOptions};
+use rdkafka::admin::{AdminClient, AdminOptions, AlterConfig, ResourceSpecifier};
 use rdkafka::client::DefaultClientContext;
 use rdkafka::{ClientConfig, Offset, TopicPartitionList};
 use serde_json::Value;
@@ -271,4 +271,34 @@ async fn topics_are_made_by_hand() {
     world.accounts_for(&due(&producer, &NAMES, Duration::from_secs(1))).await;
     let consumer = stop(consumer).await;
     assert_eq!((complaints(&producer).len(), complaints(&consumer).len()), (1, 1), "{:#?}", complaints(&producer));
+}
+
+/// What the brokers' clock and ours disagree about waits until they agree, whoever is wrong.
+#[tokio::test(flavor = "multi_thread")]
+async fn kafka_finds_the_time_of_results_impossible_for_a_while() {
+    let world = World::new().await;
+    world.make_topics().await;
+    let allow = async |milliseconds: &str| {
+        let config = AlterConfig::new(ResourceSpecifier::Topic(&world.topic));
+        let config = config.set("message.timestamp.before.max.ms", milliseconds);
+        let altered = admin(&world).alter_configs(&[config], &AdminOptions::new()).await.unwrap();
+        assert!(altered.iter().all(Result::is_ok), "{altered:?}");
+    };
+    // Every record is older when it arrives.
+    allow("0").await;
+    let consumer = world.start("consumer", &[], &[]);
+    let (producer, site) = producer(&world, &[]).await;
+    until_times(&producer, "are the clocks right?", 1).await;
+    until_hit(&site, 9).await;
+    allow("9223372036854775807").await;
+    world.until_stored("rows", |rows| rows.len() >= 12).await;
+    let producer = stop(producer).await;
+    world.accounts_for(&due(&producer, &NAMES, Duration::from_secs(1))).await;
+    stop(consumer).await;
+    assert_eq!(
+        complaints(&producer).len(),
+        said(&producer.log(), "are the clocks right?"),
+        "{:#?}",
+        complaints(&producer)
+    );
 }

@@ -36,7 +36,7 @@ const FRESH: usize = 5000;
 const READ: usize = 500;
 /// How long to wait after the disk refused, or the client gave a message back.
 const AGAIN: Duration = Duration::from_secs(1);
-/// How often it is said that results are being dropped.
+/// How often it is said that results are being dropped, or not taken.
 const REMIND: Duration = Duration::from_secs(10);
 
 /// All that the publishing thread works with.
@@ -66,6 +66,7 @@ pub(super) struct Outbox {
     /// Not before this moment the client is tried again.
     client_rests: Option<Instant>,
     reminded: Option<Instant>,
+    reminded_of_clock: Option<Instant>,
     summary: Summary,
     published: Arc<Published>,
 }
@@ -121,6 +122,7 @@ impl Outbox {
             disk_refuses: false,
             client_rests: None,
             reminded: None,
+            reminded_of_clock: None,
             summary: Summary::default(),
             published,
         })
@@ -205,23 +207,37 @@ impl Outbox {
 
     fn take_reports(&mut self) {
         while let Ok(report) = self.reports.try_recv() {
-            let (Report::Delivered(seq) | Report::Refused(seq) | Report::Returned(seq)) = report;
+            let (Report::Delivered(seq) | Report::Refused(seq) | Report::Returned(seq) | Report::Untimely(seq)) =
+                report;
             self.in_flight.remove(&seq);
             let adrift = self.adrift.remove(&seq);
             match report {
                 Report::Delivered(_) => self.summary.delivered += 1,
                 Report::Refused(_) => self.summary.refused += 1,
-                Report::Returned(_) if adrift => {
+                Report::Returned(_) | Report::Untimely(_) if adrift => {
                     self.summary.dropped += 1;
                     continue;
                 }
-                Report::Returned(_) => {
+                Report::Returned(_) | Report::Untimely(_) => {
+                    if report == Report::Untimely(seq) {
+                        self.mind_clock();
+                    }
                     self.cursor = self.cursor.min(seq);
                     self.client_rests = Some(Instant::now() + AGAIN);
                     continue;
                 }
             }
             self.done.push(seq);
+        }
+    }
+
+    /// A clock will be set right, or time will pass: the results wait for that.
+    fn mind_clock(&mut self) {
+        if self.reminded_of_clock.is_none_or(|last| last.elapsed() >= REMIND) {
+            tracing::error!(
+                "kafka finds the time of results too far from its own and takes none; are the clocks right?"
+            );
+            self.reminded_of_clock = Some(Instant::now());
         }
     }
 

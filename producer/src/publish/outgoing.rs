@@ -1,4 +1,5 @@
-//! A result as a Kafka record: key, headers, timestamp, payload.
+//! A result as a Kafka record: key, headers, payload. Its timestamp is when it is sent and not when the check was: a backlog of days
+//! must not fall to the topic's retention before anyone has read it.
 
 use percent_encoding::{NON_ALPHANUMERIC, utf8_percent_encode};
 use rdkafka::message::{Header, OwnedHeaders};
@@ -10,18 +11,12 @@ pub(super) struct Outgoing {
     key: Vec<u8>,
     payload: Vec<u8>,
     headers: OwnedHeaders,
-    timestamp: i64,
 }
 
 impl Outgoing {
     /// A result and the JSON that it was spooled as.
     pub(super) fn new(result: &CheckResult, payload: Vec<u8>) -> Self {
-        Self {
-            key: result.meta.target.clone().into_bytes(),
-            payload,
-            headers: headers(result),
-            timestamp: result.meta.scheduled_at.as_millis() + result.meta.lateness / 1000,
-        }
+        Self { key: result.meta.target.clone().into_bytes(), payload, headers: headers(result) }
     }
 
     /// What an earlier process, perhaps of another version, left in the spool.
@@ -36,7 +31,6 @@ impl Outgoing {
             .key(&self.key[..])
             .payload(&self.payload[..])
             .headers(self.headers.clone())
-            .timestamp(self.timestamp)
     }
 }
 

@@ -18,6 +18,8 @@ pub(super) enum Report {
     Refused(u64),
     /// The client gave it back.
     Returned(u64),
+    /// The brokers do not take it as it is now, with its time.
+    Untimely(u64),
 }
 
 /// Hands the reports on.
@@ -52,6 +54,10 @@ impl ProducerContext for Reports {
                 tracing::error!(%error, target.name = ?key, "kafka refused a result for good");
                 Report::Refused(seq)
             }
+            Err((error, _)) if is_of_time(error) => {
+                tracing::debug!(%error, "result came back from the brokers");
+                Report::Untimely(seq)
+            }
             Err((error, _)) => {
                 tracing::debug!(%error, "result came back from the client");
                 Report::Returned(seq)
@@ -66,11 +72,12 @@ impl ProducerContext for Reports {
 fn is_final(error: &KafkaError) -> bool {
     matches!(
         error.rdkafka_error_code(),
-        Some(
-            RDKafkaErrorCode::MessageSizeTooLarge
-                | RDKafkaErrorCode::InvalidMessageSize
-                | RDKafkaErrorCode::InvalidRecord
-                | RDKafkaErrorCode::InvalidTimestamp
-        )
+        Some(RDKafkaErrorCode::MessageSizeTooLarge | RDKafkaErrorCode::InvalidMessageSize)
     )
+}
+
+/// Errors that pass when a clock is set right, or with time. In a batch of several records the brokers have but one word for all
+/// that is wrong with one of them, and nothing else can be wrong with ours: they have keys, and one client makes them all.
+fn is_of_time(error: &KafkaError) -> bool {
+    matches!(error.rdkafka_error_code(), Some(RDKafkaErrorCode::InvalidTimestamp | RDKafkaErrorCode::InvalidRecord))
 }
