@@ -104,7 +104,7 @@ async fn prepare(
 ) -> anyhow::Result<(Store, DeadLetters, Topic)> {
     let name = settings.kafka.topic.clone();
     let kafka = async {
-        ensure_topics(&settings.kafka, "consumer-admin", &[&name, &settings.dead_letter_topic()]).await?;
+        ensure_topics(&settings.kafka, "consumer-admin", &[&name, &settings.dead_letter_topic()], events).await?;
         let dead_letters = DeadLetters::new(settings, events)?;
         let inquiry = Inquiry::new(dead_letters.client().clone(), &name);
         let mut backoff = Backoff::new(Duration::from_millis(250), Duration::from_secs(5));

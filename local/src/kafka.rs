@@ -43,7 +43,12 @@ struct Broker {
     controller_port: u16,
     /// Listeners for clients that come another way: where each listens, and the address that it sends its clients to.
     edges: Vec<(u16, SocketAddr)>,
+    /// A listener for clients that know this password: where it listens.
+    login: Option<(u16, String)>,
 }
+
+/// Whom the listener with a password knows.
+pub const USER: &str = "slotwatch";
 
 impl Kafka {
     /// Starts a broker with its data below `data`, or in a temporary folder.
@@ -84,6 +89,34 @@ impl Kafka {
     /// What `bootstrap.servers` takes.
     pub fn brokers(&self) -> &str {
         &self.brokers
+    }
+
+    /// Starts a broker that has a listener more, for clients that say by SASL PLAIN that they are [`USER`].
+    pub fn start_with_login(password: &str) -> Result<Kafka, Error> {
+        let mut kafka = Kafka::start(None)?;
+        let broker = kafka.own()?;
+        broker.login = Some((free_port(), password.to_owned()));
+        broker.configure()?;
+        kafka.stop()?;
+        kafka.start_again()?;
+        Ok(kafka)
+    }
+
+    /// Where the listener with a password is.
+    pub fn login(&self) -> Option<SocketAddr> {
+        let Origin::Own(broker) = &self.origin else { return None };
+        broker.login.as_ref().map(|(port, _)| (Ipv4Addr::LOCALHOST, *port).into())
+    }
+
+    /// Changes the password, and starts the broker again with it.
+    pub fn change_password(&mut self, password: &str) -> Result<(), Error> {
+        let broker = self.own()?;
+        if let Some((_, known)) = &mut broker.login {
+            password.clone_into(known);
+        }
+        broker.configure()?;
+        self.stop()?;
+        self.start_again()
     }
 
     /// Where the listener behind one of the relays is.
@@ -149,8 +182,15 @@ impl Broker {
         // Nobody will read what is in a temporary folder, so its broker need not be asked politely.
         let signal = if home.keep { "TERM" } else { "KILL" };
         let guarded = Guarded::new("kafka", &home, None, signal)?;
-        let mut broker =
-            Broker { guarded, distribution, class_loading, port: 0, controller_port: 0, edges: Vec::new() };
+        let mut broker = Broker {
+            guarded,
+            distribution,
+            class_loading,
+            port: 0,
+            controller_port: 0,
+            edges: Vec::new(),
+            login: None,
+        };
         let mut attempt = 1;
         loop {
             broker.port = free_port();
@@ -170,7 +210,7 @@ impl Broker {
         let home = self.guarded.home().to_owned();
         let file = home.join("server.properties");
         let (data, log4j) = (home.join("data"), home.join("log4j2.properties"));
-        let properties = properties(&data, self.port, self.controller_port, &self.edges);
+        let properties = properties(&data, self.port, self.controller_port, &self.edges, self.login.as_ref());
         fs::write(&file, properties).map_err(doing(format!("writing {}", file.display())))?;
         fs::write(&log4j, include_str!("../kafka/log4j2.properties"))
             .map_err(doing(format!("writing {}", log4j.display())))?;
@@ -240,8 +280,25 @@ fn archive_classes(distribution: &Distribution) {
     }
 }
 
-fn properties(data: &Path, port: u16, controller_port: u16, edges: &[(u16, SocketAddr)]) -> String {
+fn properties(
+    data: &Path,
+    port: u16,
+    controller_port: u16,
+    edges: &[(u16, SocketAddr)],
+    login: Option<&(u16, String)>,
+) -> String {
     let (mut listeners, mut advertised, mut protocols) = (String::new(), String::new(), String::new());
+    let mut sasl = String::new();
+    if let Some((port, password)) = login {
+        listeners += &format!(",LOGIN://127.0.0.1:{port}");
+        advertised += &format!(",LOGIN://127.0.0.1:{port}");
+        protocols += ",LOGIN:SASL_PLAINTEXT";
+        sasl = format!(
+            "sasl.enabled.mechanisms=PLAIN
+listener.name.login.plain.sasl.jaas.config=org.apache.kafka.common.security.plain.PlainLoginModule required user_{USER}=\"{password}\";
+"
+        );
+    }
     for (number, (port, relay)) in edges.iter().enumerate() {
         listeners += &format!(",EDGE{number}://127.0.0.1:{port}");
         advertised += &format!(",EDGE{number}://{relay}");
@@ -271,7 +328,7 @@ broker.heartbeat.interval.ms=500
 broker.session.timeout.ms=2000
 log.cleaner.dedupe.buffer.size=4194304
 log.segment.bytes=16777216
-",
+{sasl}",
         data = data.display()
     )
 }

@@ -10,7 +10,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread;
 
 use anyhow::Context;
-use shared::kafka::{Kafka, ensure_topics};
+use shared::kafka::{ClientEvents, Kafka, ensure_topics};
 use shared::message::CheckResult;
 use tokio::runtime::Handle;
 use tokio::sync::mpsc::Receiver;
@@ -50,8 +50,9 @@ pub async fn run(
     published: Arc<Published>,
     give_up: CancellationToken,
 ) -> anyhow::Result<Summary> {
+    let events = ClientEvents::default();
     let topic_exists = Arc::new(AtomicBool::new(false));
-    let outbox = Outbox::open(kafka, publish, spool, topic_exists.clone(), published)?;
+    let outbox = Outbox::open(kafka, publish, spool, topic_exists.clone(), events.clone(), published)?;
     let (done_in, done) = oneshot::channel();
     let runtime = Handle::current();
     thread::Builder::new().name("publish".to_owned()).spawn(move || {
@@ -60,7 +61,7 @@ pub async fn run(
     })?;
     let wanted = [kafka.topic.as_str()];
     let topics = async {
-        let ensured = ensure_topics(kafka, CLIENT_ID, &wanted).await;
+        let ensured = ensure_topics(kafka, CLIENT_ID, &wanted, &events).await;
         topic_exists.store(ensured.is_ok(), Ordering::Release);
         match ensured {
             Ok(()) => std::future::pending().await,

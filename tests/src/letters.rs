@@ -6,7 +6,7 @@ use rdkafka::ClientConfig;
 use rdkafka::message::{Header, OwnedHeaders};
 use rdkafka::producer::{BaseProducer, BaseRecord, Producer as _};
 use serde_json::{Value, json};
-use shared::kafka::{Kafka, ensure_topics};
+use shared::kafka::{ClientEvents, Kafka, ensure_topics};
 
 use crate::{World, patiently};
 
@@ -42,7 +42,9 @@ impl World {
         assert!(status.success(), "{:#?}", migration.log());
         let kafka = Kafka { brokers: self.brokers.clone(), partitions, ..Kafka::default() };
         let topics = [self.topic.as_str(), &self.dead_letter_topic()];
-        patiently("the topics", ensure_topics(&kafka, "tests", &topics)).await.expect("topics");
+        patiently("the topics", ensure_topics(&kafka, "tests", &topics, &ClientEvents::default()))
+            .await
+            .expect("topics");
     }
 
     /// Writes records into the topic of the results, in this order within each partition.

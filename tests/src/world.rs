@@ -9,7 +9,7 @@ use local::Services;
 use local::postgres::Postgres;
 use local::process::{Process, binaries};
 use local::services::Options;
-use shared::kafka::{Kafka, ensure_topics};
+use shared::kafka::{ClientEvents, Kafka, ensure_topics};
 use tempfile::TempDir;
 use tokio::sync::Mutex;
 use tokio::task::JoinSet;
@@ -145,7 +145,9 @@ impl World {
     pub async fn make_topics(&self) {
         let kafka = Kafka { brokers: self.brokers.clone(), partitions: PARTITIONS, ..Kafka::default() };
         let topics = [self.topic.as_str(), &self.dead_letter_topic()];
-        patiently("making topics", ensure_topics(&kafka, "tests", &topics)).await.expect("topics");
+        patiently("making topics", ensure_topics(&kafka, "tests", &topics, &ClientEvents::default()))
+            .await
+            .expect("topics");
     }
 
     /// Puts records into the world's topic.

@@ -4,7 +4,7 @@
 
 use std::time::Duration;
 
-use local::kafka::Kafka;
+use local::kafka::{Kafka, USER};
 use local::process::Process;
 use local::site::{Behaviour, Response, Site};
 use rdkafka::admin::{AdminClient, AdminOptions, AlterConfig, ResourceSpecifier};
@@ -301,4 +301,36 @@ async fn kafka_finds_the_time_of_results_impossible_for_a_while() {
         "{:#?}",
         complaints(&producer)
     );
+}
+
+/// A wrong password is said once, as an error, by both; when it is right they go on by themselves.
+#[tokio::test(flavor = "multi_thread")]
+async fn kafka_does_not_let_us_in_for_a_while() {
+    const REFUSED: &str = "kafka does not let us in";
+    let mut world = World::new().await;
+    let mut kafka = tokio::task::spawn_blocking(|| Kafka::start_with_login("another").unwrap()).await.unwrap();
+    kafka.brokers().clone_into(&mut world.brokers);
+    let login = kafka.login().unwrap().to_string();
+    let variables = [
+        ("KAFKA_BROKERS", login.as_str()),
+        ("KAFKA_SECURITY_PROTOCOL", "sasl_plaintext"),
+        ("KAFKA_SASL_MECHANISM", "PLAIN"),
+        ("KAFKA_USERNAME", USER),
+        ("KAFKA_PASSWORD", "correct horse"),
+    ];
+    let consumer = world.start("consumer", &[], &variables);
+    let (producer, site) = producer(&world, &variables).await;
+    for process in [&consumer, &producer] {
+        until_times(process, REFUSED, 1).await;
+    }
+    until_hit(&site, 9).await;
+    tokio::task::block_in_place(|| kafka.change_password("correct horse")).unwrap();
+    world.until_stored("rows", |rows| rows.len() >= 12).await;
+    let producer = stop(producer).await;
+    world.accounts_for(&due(&producer, &NAMES, Duration::from_secs(1))).await;
+    let consumer = stop(consumer).await;
+    for process in [&consumer, &producer] {
+        assert!(!process.log().iter().any(|line| line.contains("correct horse")));
+        assert_eq!(complaints(process).len(), 1, "{:#?}", complaints(process));
+    }
 }

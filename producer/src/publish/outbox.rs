@@ -77,6 +77,7 @@ impl Outbox {
         publish: &Publish,
         spool: Spool,
         topic_exists: Arc<AtomicBool>,
+        events: ClientEvents,
         published: Arc<Published>,
     ) -> anyhow::Result<Self> {
         let window = publish.max_in_flight;
@@ -97,7 +98,7 @@ impl Outbox {
                 config.set(key, value);
             }
         }
-        let context = Reports { events: ClientEvents::default(), reports: report };
+        let context = Reports { events, reports: report };
         let producer = config.create_with_context(context).context("kafka client")?;
         if !spool.is_empty() {
             tracing::info!(

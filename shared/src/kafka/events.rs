@@ -5,6 +5,8 @@ use rdkafka::ClientContext;
 use rdkafka::config::RDKafkaLogLevel;
 use rdkafka::consumer::ConsumerContext;
 use rdkafka::error::{KafkaError, RDKafkaErrorCode};
+use rdkafka::message::DeliveryResult;
+use rdkafka::producer::ProducerContext;
 
 /// Turns librdkafka's chatter into one line when the brokers are lost and one when they are back.
 #[derive(Clone, Debug, Default)]
@@ -32,6 +34,13 @@ impl ClientEvents {
             tracing::warn!(error = reason, "kafka is unreachable; trying again until it answers");
         }
     }
+
+    /// To be called when brokers answer and do not let us in, which needs a person: says so, but once until [`Self::reached`].
+    fn refused(&self, reason: &str) {
+        if !self.unreachable.swap(true, Ordering::Relaxed) {
+            tracing::error!(error = reason, "kafka does not let us in; trying again until it does");
+        }
+    }
 }
 
 impl ClientContext for ClientEvents {
@@ -46,9 +55,8 @@ impl ClientContext for ClientEvents {
 
     fn error(&self, error: KafkaError, reason: &str) {
         match error.rdkafka_error_code() {
-            Some(RDKafkaErrorCode::AllBrokersDown | RDKafkaErrorCode::Authentication | RDKafkaErrorCode::SSL) => {
-                self.lost(reason);
-            }
+            Some(RDKafkaErrorCode::AllBrokersDown) => self.lost(reason),
+            Some(RDKafkaErrorCode::Authentication | RDKafkaErrorCode::SSL) => self.refused(reason),
             // One broker of several, or a name that does not resolve yet: all-brokers-down follows if it matters.
             Some(
                 RDKafkaErrorCode::BrokerTransportFailure
@@ -65,3 +73,9 @@ impl ClientContext for ClientEvents {
 }
 
 impl ConsumerContext for ClientEvents {}
+
+impl ProducerContext for ClientEvents {
+    type DeliveryOpaque = ();
+
+    fn delivery(&self, _: &DeliveryResult<'_>, (): ()) {}
+}

@@ -2,6 +2,7 @@ use std::time::Duration;
 
 use rdkafka::admin::{AdminClient, AdminOptions, NewTopic, TopicReplication};
 use rdkafka::error::{KafkaError, RDKafkaErrorCode};
+use rdkafka::producer::{BaseProducer, Producer as _};
 
 use super::{ClientEvents, Kafka};
 use crate::backoff::Backoff;
@@ -9,19 +10,28 @@ use crate::backoff::Backoff;
 /// Short, as a request that is under way holds up the end of the process.
 const REQUEST_TIMEOUT: Duration = Duration::from_secs(5);
 
+/// How many events a request brings about at most that are worth looking at.
+const EVENTS: u32 = 200;
+
 /// Waits until these topics exist, and creates the missing ones where that is wanted. Takes as long as the brokers take to
 /// answer; trouble is said once, in one line, and waited out. Cancel it by dropping.
 ///
 /// # Errors
 /// The client cannot be made, which validated settings rule out.
-pub async fn ensure_topics(kafka: &Kafka, client_id: &str, topics: &[&str]) -> Result<(), KafkaError> {
+pub async fn ensure_topics(
+    kafka: &Kafka,
+    client_id: &str,
+    topics: &[&str],
+    events: &ClientEvents,
+) -> Result<(), KafkaError> {
     let mut backoff = Backoff::new(Duration::from_millis(250), Duration::from_secs(5));
-    let events = ClientEvents::default();
-    let admin: AdminClient<ClientEvents> = kafka.client_config(client_id).create_with_context(events.clone())?;
-    let admin = std::sync::Arc::new(admin);
+    let config = kafka.client_config(client_id);
+    let asker: BaseProducer<ClientEvents> = config.create_with_context(events.clone())?;
+    let admin: AdminClient<ClientEvents> = config.create_with_context(events.clone())?;
+    let asker = std::sync::Arc::new(asker);
     let mut said = String::new();
     loop {
-        let lister = admin.clone();
+        let lister = asker.clone();
         let listed = tokio::task::spawn_blocking(move || existing(&lister)).await;
         let trouble = match listed.unwrap_or(Err(KafkaError::Canceled)) {
             Ok(existing) => {
@@ -48,9 +58,15 @@ pub async fn ensure_topics(kafka: &Kafka, client_id: &str, topics: &[&str]) -> R
     }
 }
 
-fn existing(admin: &AdminClient<ClientEvents>) -> Result<Vec<String>, KafkaError> {
+/// Asks by a client that can be polled, since an admin client keeps to itself why brokers do not let it in.
+fn existing(asker: &BaseProducer<ClientEvents>) -> Result<Vec<String>, KafkaError> {
     // To ask for a topic by name would let brokers create it with their own defaults.
-    let metadata = admin.inner().fetch_metadata(None, REQUEST_TIMEOUT)?;
+    let metadata = asker.client().fetch_metadata(None, REQUEST_TIMEOUT);
+    // One event a poll, those of the log among them.
+    for _ in 0..EVENTS {
+        asker.poll(Duration::ZERO);
+    }
+    let metadata = metadata?;
     Ok(metadata.topics().iter().map(|topic| topic.name().to_owned()).collect())
 }
 
