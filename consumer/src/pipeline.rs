@@ -48,7 +48,7 @@ pub async fn run(settings: &Settings, from_beginning: bool, stop: CancellationTo
     let Source { events, commands, epoch, done } = source::start(settings, events, counts.clone(), stop.clone())?;
     let (work_in, work) = mpsc::channel(BATCHES);
     let inquiry = Inquiry::new(dead_letters.client().clone(), &topic.name);
-    let lag = Inquiry::new(dead_letters.client().clone(), &topic.name);
+    let lag = inquiry.clone();
     let consume = settings.consume.clone();
     let last = Persist {
         store,

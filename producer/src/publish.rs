@@ -23,6 +23,7 @@ use crate::spool::Spool;
 use outbox::Outbox;
 
 const CLIENT_ID: &str = "slotwatch-producer";
+
 /// What became of the results.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Summary {

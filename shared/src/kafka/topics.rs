@@ -27,7 +27,6 @@ pub async fn ensure_topics(
     let mut backoff = Backoff::new(Duration::from_millis(250), Duration::from_secs(5));
     let config = kafka.client_config(client_id);
     let asker: BaseProducer<ClientEvents> = config.create_with_context(events.clone())?;
-    let admin: AdminClient<ClientEvents> = config.create_with_context(events.clone())?;
     let asker = std::sync::Arc::new(asker);
     let mut said = String::new();
     loop {
@@ -41,6 +40,8 @@ pub async fn ensure_topics(
                 if missing.is_empty() {
                     return Ok(());
                 }
+                // Most starts find their topics, and need no second client.
+                let admin = config.create_with_context(events.clone())?;
                 create(kafka, &admin, &missing).await
             }
             Err(error) => {
