@@ -7,6 +7,7 @@ use local::process::Process;
 use producer::schedule::Rhythm;
 use rustix::process::Signal;
 use serde_json::Value;
+use shared::message::CheckResult;
 use tokio::time::Instant;
 
 use crate::patiently;
@@ -73,4 +74,14 @@ pub async fn stop(mut process: Process) -> Process {
     let status = patiently("stopping", process.wait()).await.expect("an end");
     assert!(status.success(), "{status}: {:#?}", process.log());
     process
+}
+
+/// A result as `state class phase`, as in `down tls tls`.
+pub fn verdict(result: &CheckResult) -> String {
+    let mut words = vec![result.outcome.state.as_str().to_owned()];
+    if let Some(failure) = &result.outcome.failure {
+        words.push(failure.class.as_str().to_owned());
+        words.extend(failure.phase.map(|phase| phase.as_str().to_owned()));
+    }
+    words.join(" ")
 }

@@ -6,9 +6,8 @@ use std::time::Duration;
 
 use local::full_disk::FullDisk;
 use local::postgres::Postgres;
-use local::process::Process;
 use local::site::{Response, Site};
-use tests::{Proxy, World, due, patiently, stop};
+use tests::{Proxy, World, due, patiently, said, stop};
 use tokio::task::JoinSet;
 use tokio_postgres::NoTls;
 
@@ -18,10 +17,6 @@ const INTERVAL: Duration = Duration::from_secs(1);
 fn targets(site: &Site, names: &[&str]) -> String {
     let url = site.url("127.0.0.1");
     names.iter().map(|name| format!("[[targets]]\nname = '{name}'\nurl = '{url}'\ninterval = '1s'\n")).collect()
-}
-
-fn lines(process: &Process, text: &str) -> usize {
-    process.log().iter().filter(|line| line.contains(text)).count()
 }
 
 async fn until(what: &str, satisfied: impl Fn() -> bool) {
@@ -57,18 +52,18 @@ async fn a_producer_whose_disk_is_full_checks_on_and_loses_nothing() {
     for outage in 1..=2 {
         until_hit(&site, 6).await;
         disk.fill().unwrap();
-        until("the trouble", || lines(&producer, "results cannot be spooled") == outage).await;
+        until("the trouble", || said(&producer.log(), "results cannot be spooled") == outage).await;
         if outage == 2 {
             kafka.heal();
         }
         until_hit(&site, 12).await;
-        assert_eq!(lines(&producer, "results are spooled again"), outage - 1);
+        assert_eq!(said(&producer.log(), "results are spooled again"), outage - 1);
         disk.make_room().unwrap();
-        until("the end of it", || lines(&producer, "results are spooled again") == outage).await;
+        until("the end of it", || said(&producer.log(), "results are spooled again") == outage).await;
     }
 
     let producer = stop(producer).await;
-    assert_eq!(lines(&producer, "results cannot be spooled"), 2, "once an outage: {:#?}", producer.log());
+    assert_eq!(said(&producer.log(), "results cannot be spooled"), 2, "once an outage: {:#?}", producer.log());
     let due = due(&producer, &NAMES, INTERVAL);
     let rows = world.until_stored("all that was due", |rows| rows.len() >= due.len()).await;
     stop(consumer).await;
@@ -99,13 +94,13 @@ async fn a_postgres_whose_disk_is_full_is_waited_for() {
         let stored = count(&url).await;
         until_count(&url, |now| now > stored + 10).await;
         disk.fill().unwrap();
-        until("the trouble", || lines(&consumer, "waiting until it is over") == outage).await;
-        until("a pause", || lines(&consumer, "partitions are paused") >= outage).await;
+        until("the trouble", || said(&consumer.log(), "waiting until it is over") == outage).await;
+        until("a pause", || said(&consumer.log(), "partitions are paused") >= outage).await;
         let stored = count(&url).await;
         until_hit(&site, 30).await;
         assert_eq!(count(&url).await, stored);
         disk.make_room().unwrap();
-        until("the end of it", || lines(&consumer, "records are stored again") == outage).await;
+        until("the end of it", || said(&consumer.log(), "records are stored again") == outage).await;
     }
 
     let producer = stop(producer).await;

@@ -10,7 +10,7 @@ use local::dns::{Answer, DnsServer};
 use local::process::Process;
 use local::site::{Behaviour, Framing, Response, Site, Step};
 use shared::message::CheckResult;
-use tests::{Proxy, binary, patiently};
+use tests::{Proxy, binary, patiently, verdict};
 
 /// How many sites are asked at a time, and what the producer may have in memory at most, in kB.
 const AT_ONCE: &str = "8";
@@ -223,15 +223,6 @@ fn bomb_begin() -> Vec<u8> {
     let mut whole = Response::ok("some text that is not finished").gzip().body;
     whole.truncate(20);
     whole
-}
-
-fn verdict(result: &CheckResult) -> String {
-    let mut words = vec![result.outcome.state.as_str().to_owned()];
-    if let Some(failure) = &result.outcome.failure {
-        words.push(failure.class.as_str().to_owned());
-        words.extend(failure.phase.map(|phase| phase.as_str().to_owned()));
-    }
-    words.join(" ")
 }
 
 /// Waits for the end and returns what the process had in memory at most, in kB.

@@ -15,6 +15,7 @@ use producer::settings::{Family, Settings};
 use producer::targets::load_targets;
 use shared::config::{Environment, load};
 use shared::message::CheckResult;
+use tests::verdict;
 use tokio::net::{TcpSocket, UdpSocket};
 
 const V4: IpAddr = IpAddr::V4(Ipv4Addr::LOCALHOST);
@@ -50,16 +51,6 @@ impl Lab {
         let probe = Arc::new(Probe::new(&self.settings).unwrap());
         once::run(&targets, "test", 10, probe).await.remove(0)
     }
-}
-
-/// `state class phase`, as in `down tls tls`.
-fn verdict(result: &CheckResult) -> String {
-    let mut words = vec![result.outcome.state.as_str().to_owned()];
-    if let Some(failure) = &result.outcome.failure {
-        words.push(failure.class.as_str().to_owned());
-        words.extend(failure.phase.map(|phase| phase.as_str().to_owned()));
-    }
-    words.join(" ")
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -8,7 +8,6 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use local::kafka::Kafka;
-use local::process::Process;
 use local::site::{Response, Site};
 use producer::dispatch::{self, Checker};
 use producer::metrics::Checks;
@@ -20,7 +19,7 @@ use producer::targets::load_targets;
 use shared::admin::Metrics;
 use shared::config::{Environment, load};
 use shared::message::{CheckResult, Slot, result_id};
-use tests::{Proxy, Record, World, due, logged, patiently, read_topic, stop};
+use tests::{Proxy, Record, World, due, logged, patiently, read_topic, said, stop};
 use tokio::sync::mpsc;
 use tokio_util::sync::CancellationToken;
 
@@ -29,10 +28,6 @@ const MAX_BYTES: u64 = 2 << 20;
 
 fn names(count: usize) -> Vec<String> {
     (0..count).map(|n| format!("t{n:02}")).collect()
-}
-
-fn lines(process: &Process, text: &str) -> usize {
-    process.log().iter().filter(|line| line.contains(text)).count()
 }
 
 async fn until(what: &str, satisfied: impl Fn() -> bool) {
@@ -91,7 +86,7 @@ async fn a_full_spool_drops_the_oldest_and_says_how_many() {
 
     proxy.cut();
     let cut = Instant::now();
-    until("the loss", || lines(&producer, "the spool is full") == 1).await;
+    until("the loss", || said(&producer.log(), "the spool is full") == 1).await;
     let hits = site.hits();
     let size = |file: &str| std::fs::metadata(file).map_or(0, |file| file.len());
     let (mut largest, mut largest_log) = (0, 0);
@@ -102,7 +97,7 @@ async fn a_full_spool_drops_the_oldest_and_says_how_many() {
         tokio::time::sleep(Duration::from_millis(100)).await;
     }
     assert!(largest < 2 * MAX_BYTES && largest_log < 4 * MAX_BYTES, "{largest} and {largest_log} bytes on disk");
-    let said = lines(&producer, "the spool is full") as u64;
+    let said = said(&producer.log(), "the spool is full") as u64;
     assert!(said <= 1 + cut.elapsed().as_secs() / 10, "{said} lines");
 
     proxy.heal();

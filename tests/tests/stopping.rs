@@ -8,11 +8,7 @@ use local::process::Process;
 use local::site::{Behaviour, Response, Site};
 use rustix::process::Signal;
 use tests::admin::{address, metrics};
-use tests::{NEW_YEAR, Proxy, World, message, messages, patiently};
-
-fn lines(process: &Process, text: &str) -> usize {
-    process.log().iter().filter(|line| line.contains(text)).count()
-}
+use tests::{NEW_YEAR, Proxy, World, message, messages, patiently, said};
 
 async fn ends_well(mut process: Process, signal: Signal) -> Process {
     process.signal(signal).unwrap();
@@ -41,7 +37,7 @@ async fn without_services_both_wait_and_end_when_asked() {
         let mut producer = world.start("producer", &[], &variables);
         patiently("noticing", producer.says("kafka is unreachable")).await.unwrap();
         let producer = ends_well(producer, signal).await;
-        assert_eq!(lines(&producer, "kafka is unreachable"), 1, "{:#?}", producer.log());
+        assert_eq!(said(&producer.log(), "kafka is unreachable"), 1, "{:#?}", producer.log());
 
         let variables = [("KAFKA_BROKERS", kafka.as_str()), ("POSTGRES_URL", &postgres), ("STOP_GRACE", "3s")];
         let mut consumer = world.start("consumer", &[], &variables);
