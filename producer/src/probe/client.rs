@@ -26,6 +26,11 @@ pub(super) fn client(settings: &settings::Probe) -> Result<reqwest::Client, Faul
         .retry(reqwest::retry::never())
         .no_proxy()
         .referer(false)
+        // A connection lives for one request under our own deadline, and needs neither probes nor a shorter one of the kernel's.
+        .tcp_keepalive(None)
+        .tcp_keepalive_interval(None)
+        .tcp_keepalive_retries(None)
+        .tcp_user_timeout(None)
         .build()
         .map_err(|error| Fault::new("probe", format!("the HTTP client cannot be built: {error}")))
 }
