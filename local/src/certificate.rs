@@ -5,11 +5,16 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
-use rcgen::{BasicConstraints, CertificateParams, DnType, IsCa, Issuer, KeyPair, KeyUsagePurpose};
+use rcgen::{
+    BasicConstraints, CertificateParams, DnType, IsCa, Issuer, KeyPair, KeyUsagePurpose, PKCS_ECDSA_P256_SHA256,
+    PKCS_ECDSA_P384_SHA384, PKCS_RSA_SHA256, RsaKeySize,
+};
 use rustls::ServerConfig;
 use rustls::crypto::aws_lc_rs;
 use rustls::pki_types::{CertificateDer, PrivateKeyDer, PrivatePkcs8KeyDer};
+use rustls::sign::{CertifiedKey, SingleCertAndKey};
 use tempfile::TempDir;
+use tokio_rustls::TlsAcceptor;
 
 const DAY: Duration = Duration::from_secs(24 * 60 * 60);
 const BUILT_WRONG: &str = "the parameters of a certificate are ours and valid";
@@ -18,24 +23,52 @@ const BUILT_WRONG: &str = "the parameters of a certificate are ours and valid";
 pub struct Authority {
     folder: TempDir,
     issuer: Issuer<'static, KeyPair>,
+    /// What stands between a leaf and the authority's own certificate, which sites show with the leaf.
+    intermediate: Option<CertificateDer<'static>>,
+}
+
+/// What a key is.
+#[derive(Clone, Copy, Debug)]
+pub enum Kind {
+    /// ECDSA on the curve P-256.
+    P256,
+    /// ECDSA on the curve P-384.
+    P384,
+    /// RSA with 2048 bits.
+    Rsa2048,
 }
 
 /// What a site proves itself with.
 #[derive(Clone)]
-pub struct Identity(pub(crate) Arc<ServerConfig>);
+pub struct Identity {
+    config: Arc<ServerConfig>,
+    chain: Vec<CertificateDer<'static>>,
+    kind: Kind,
+}
 
 impl Authority {
     /// Makes an authority, and writes its certificate to a file that is removed with it.
     pub fn new() -> std::io::Result<Authority> {
-        let mut parameters = parameters(&[], 30);
-        parameters.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
-        parameters.key_usages = vec![KeyUsagePurpose::KeyCertSign, KeyUsagePurpose::CrlSign];
-        parameters.distinguished_name.push(DnType::CommonName, "Local test authority");
-        let key = KeyPair::generate().expect(BUILT_WRONG);
+        Authority::of(Kind::P256)
+    }
+
+    fn of(kind: Kind) -> std::io::Result<Authority> {
+        let parameters = authority_parameters("Local test authority");
+        let key = kind.generate();
         let certificate = parameters.self_signed(&key).expect(BUILT_WRONG);
         let folder = tempfile::Builder::new().prefix("slotwatch-ca-").tempdir()?;
         fs::write(folder.path().join("ca.pem"), certificate.pem())?;
-        Ok(Authority { folder, issuer: Issuer::new(parameters, key) })
+        Ok(Authority { folder, issuer: Issuer::new(parameters, key), intermediate: None })
+    }
+
+    /// An authority that signs through an intermediate certificate; both have keys of this kind.
+    pub fn with_intermediate(kind: Kind) -> std::io::Result<Authority> {
+        let root = Authority::of(kind)?;
+        let parameters = authority_parameters("Local test intermediate");
+        let key = kind.generate();
+        let certificate = parameters.signed_by(&key, &root.issuer).expect(BUILT_WRONG);
+        let intermediate = Some(certificate.der().clone());
+        Ok(Authority { folder: root.folder, issuer: Issuer::new(parameters, key), intermediate })
     }
 
     /// The authority's certificate as a PEM file.
@@ -51,6 +84,11 @@ impl Authority {
     /// A certificate for these names (or addresses) that lasts thirty days.
     pub fn valid(&self, names: &[&str]) -> Identity {
         self.signed(names, 30)
+    }
+
+    /// A certificate for these names with a key of this kind.
+    pub fn of_kind(&self, names: &[&str], kind: Kind) -> Identity {
+        self.issue(names, 30, kind)
     }
 
     /// A certificate for these names that lasts this many days from now.
@@ -70,16 +108,64 @@ impl Authority {
 
     /// A certificate for these names that nobody vouches for.
     pub fn self_signed(&self, names: &[&str]) -> Identity {
-        let key = KeyPair::generate().expect(BUILT_WRONG);
+        let key = Kind::P256.generate();
         let certificate = parameters(names, 30).self_signed(&key).expect(BUILT_WRONG);
-        identity(certificate.der().clone(), &key)
+        Identity::new(vec![certificate.der().clone()], Kind::P256, &key)
     }
 
     fn signed(&self, names: &[&str], days: i64) -> Identity {
-        let key = KeyPair::generate().expect(BUILT_WRONG);
-        let certificate = parameters(names, days).signed_by(&key, &self.issuer).expect(BUILT_WRONG);
-        identity(certificate.der().clone(), &key)
+        self.issue(names, days, Kind::P256)
     }
+
+    fn issue(&self, names: &[&str], days: i64, kind: Kind) -> Identity {
+        let key = kind.generate();
+        let leaf = parameters(names, days).signed_by(&key, &self.issuer).expect(BUILT_WRONG);
+        let chain = std::iter::once(leaf.der()).chain(&self.intermediate).cloned().collect();
+        Identity::new(chain, kind, &key)
+    }
+}
+
+impl Kind {
+    fn generate(self) -> KeyPair {
+        let key = match self {
+            Kind::P256 => KeyPair::generate_for(&PKCS_ECDSA_P256_SHA256),
+            Kind::P384 => KeyPair::generate_for(&PKCS_ECDSA_P384_SHA384),
+            Kind::Rsa2048 => KeyPair::generate_rsa_for(&PKCS_RSA_SHA256, RsaKeySize::_2048),
+        };
+        key.expect("the provider makes keys of every kind")
+    }
+}
+
+impl Identity {
+    fn new(chain: Vec<CertificateDer<'static>>, kind: Kind, key: &KeyPair) -> Identity {
+        let provider = Arc::new(aws_lc_rs::default_provider());
+        let key = PrivateKeyDer::from(PrivatePkcs8KeyDer::from(key.serialize_der()));
+        let key = provider.key_provider.load_private_key(key).expect("the provider reads the keys that it made");
+        let shows = SingleCertAndKey::from(CertifiedKey::new(chain.clone(), key));
+        let config = ServerConfig::builder_with_provider(provider)
+            .with_safe_default_protocol_versions()
+            .expect("the provider knows its own protocol versions")
+            .with_no_client_auth()
+            .with_cert_resolver(Arc::new(shows));
+        Identity { config: Arc::new(config), chain, kind }
+    }
+
+    /// The same certificates, in the hands of somebody who has not their key.
+    pub fn copied(&self) -> Identity {
+        Identity::new(self.chain.clone(), self.kind, &self.kind.generate())
+    }
+
+    pub(crate) fn acceptor(&self) -> TlsAcceptor {
+        TlsAcceptor::from(Arc::clone(&self.config))
+    }
+}
+
+fn authority_parameters(name: &str) -> CertificateParams {
+    let mut parameters = parameters(&[], 30);
+    parameters.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
+    parameters.key_usages = vec![KeyUsagePurpose::KeyCertSign, KeyUsagePurpose::CrlSign];
+    parameters.distinguished_name.push(DnType::CommonName, name);
+    parameters
 }
 
 /// Valid from ten days ago until `days` from now, which may be in the past.
@@ -91,15 +177,4 @@ fn parameters(names: &[&str], days: i64) -> CertificateParams {
     parameters.not_before = (now - 10 * DAY).into();
     parameters.not_after = if days < 0 { (now - distance).into() } else { (now + distance).into() };
     parameters
-}
-
-fn identity(certificate: CertificateDer<'static>, key: &KeyPair) -> Identity {
-    let key = PrivateKeyDer::from(PrivatePkcs8KeyDer::from(key.serialize_der()));
-    let config = ServerConfig::builder_with_provider(Arc::new(aws_lc_rs::default_provider()))
-        .with_safe_default_protocol_versions()
-        .expect("the provider knows its own protocol versions")
-        .with_no_client_auth()
-        .with_single_cert(vec![certificate], key)
-        .expect("a key fits the certificate that was made with it");
-    Identity(Arc::new(config))
 }

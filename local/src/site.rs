@@ -26,6 +26,7 @@ const ACCEPT_AGAIN: Duration = Duration::from_millis(10);
 pub struct Site {
     address: SocketAddr,
     scheme: &'static str,
+    acceptor: Arc<Mutex<Option<TlsAcceptor>>>,
     seen: Arc<Seen>,
     _tasks: JoinSet<()>,
 }
@@ -53,11 +54,16 @@ impl Site {
         let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).await?;
         let address = listener.local_addr()?;
         let seen = Arc::new(Seen::default());
-        let acceptor = identity.map(|identity| TlsAcceptor::from(Arc::clone(&identity.0)));
-        let scheme = if acceptor.is_some() { "https" } else { "http" };
+        let scheme = if identity.is_some() { "https" } else { "http" };
+        let acceptor = Arc::new(Mutex::new(identity.map(Identity::acceptor)));
         let mut tasks = JoinSet::new();
-        tasks.spawn(serve(listener, Arc::new(behaviour), acceptor, Arc::clone(&seen)));
-        Ok(Site { address, scheme, seen, _tasks: tasks })
+        tasks.spawn(serve(listener, Arc::new(behaviour), Arc::clone(&acceptor), Arc::clone(&seen)));
+        Ok(Site { address, scheme, acceptor, seen, _tasks: tasks })
+    }
+
+    /// From the next connection on the site proves itself with this.
+    pub fn change_identity(&self, identity: &Identity) {
+        *self.acceptor.lock().unwrap_or_else(PoisonError::into_inner) = Some(identity.acceptor());
     }
 
     /// Where the site listens.
@@ -94,7 +100,12 @@ impl Seen {
     }
 }
 
-async fn serve(listener: TcpListener, behaviour: Arc<Behaviour>, acceptor: Option<TlsAcceptor>, seen: Arc<Seen>) {
+async fn serve(
+    listener: TcpListener,
+    behaviour: Arc<Behaviour>,
+    acceptor: Arc<Mutex<Option<TlsAcceptor>>>,
+    seen: Arc<Seen>,
+) {
     let mut visits = JoinSet::new();
     // The only failures to accept are a client's haste and a lack of descriptors; both pass.
     loop {
@@ -103,7 +114,8 @@ async fn serve(listener: TcpListener, behaviour: Arc<Behaviour>, acceptor: Optio
             continue;
         };
         seen.connections.fetch_add(1, Ordering::Relaxed);
-        let (behaviour, acceptor, seen) = (Arc::clone(&behaviour), acceptor.clone(), Arc::clone(&seen));
+        let acceptor = acceptor.lock().unwrap_or_else(PoisonError::into_inner).clone();
+        let (behaviour, seen) = (Arc::clone(&behaviour), Arc::clone(&seen));
         visits.spawn(async move {
             // A visitor that hangs up in the middle is what many of these sites are for.
             let _ = visit(stream, &behaviour, acceptor, &seen).await;
