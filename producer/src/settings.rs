@@ -108,6 +108,8 @@ pub struct Probe {
     pub allow_private: bool,
     /// Further CA certificates in PEM, beside the system's; empty for none.
     pub ca_file: String,
+    /// Whether a chain that was verified is known again for an hour; if not, every handshake verifies it in full.
+    pub remember_chains: bool,
 }
 
 /// The `[publish]` section.
@@ -165,6 +167,7 @@ impl Default for Probe {
             max_redirects: 5,
             allow_private: true,
             ca_file: String::new(),
+            remember_chains: true,
         }
     }
 }

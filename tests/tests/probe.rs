@@ -6,7 +6,7 @@ use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::sync::Arc;
 use std::time::Duration;
 
-use local::certificate::Authority;
+use local::certificate::{Authority, Kind};
 use local::dns::{Answer, DnsServer};
 use local::site::{Behaviour, Framing, Response, Site};
 use producer::once;
@@ -42,13 +42,17 @@ impl Lab {
 
     /// Checks a URL once; `fields` are further lines of the target.
     async fn check(&self, url: &str, fields: &str) -> CheckResult {
+        Self::check_with(Arc::new(Probe::new(&self.settings).unwrap()), url, fields).await
+    }
+
+    /// The same with a probe that has checked before.
+    async fn check_with(probe: Arc<Probe>, url: &str, fields: &str) -> CheckResult {
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join("targets.toml");
         let timeout = if fields.contains("timeout") { "" } else { "timeout = '20s'" };
         std::fs::write(&path, format!("[[targets]]\nname = 'x'\nurl = '{url}'\n{timeout}\n{fields}\n")).unwrap();
         let variables = [("SCHEDULE_TARGETS_FILE", path.to_str().unwrap())];
         let targets = load_targets(&load(None, &Environment::from_pairs(variables)).unwrap()).unwrap();
-        let probe = Arc::new(Probe::new(&self.settings).unwrap());
         once::run(&targets, "test", 10, probe).await.remove(0)
     }
 }
@@ -121,6 +125,55 @@ async fn tls_sites() {
     let plain = Site::start(page()).await.unwrap();
     let result = lab.check(&plain.url("site.test").replace("http:", "https:"), "timeout = '500ms'").await;
     assert_eq!(verdict(&result), "down timeout tls", "a site that has no TLS waits for a request: {result:#?}");
+}
+
+/// That a chain is known excuses neither another one nor somebody who has not its key.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_site_whose_chain_is_remembered() {
+    let mut lab = Lab::new().await;
+    let chains = [
+        (Authority::new().unwrap(), Kind::P256, true),
+        (Authority::with_intermediate(Kind::P384).unwrap(), Kind::P256, true),
+        (Authority::with_intermediate(Kind::Rsa2048).unwrap(), Kind::Rsa2048, true),
+        (Authority::with_intermediate(Kind::P256).unwrap(), Kind::P256, false),
+    ];
+    for (authority, kind, remember) in chains {
+        lab.settings.probe.ca_file = authority.ca_file().display().to_string();
+        lab.settings.probe.remember_chains = remember;
+        let probe = Arc::new(Probe::new(&lab.settings).unwrap());
+        let names = ["site.test"];
+        let good = authority.of_kind(&names, kind);
+        let table = [
+            ("expired", authority.expired(&names), "certificate expired 20"),
+            ("wrong name", authority.wrong_name(), "site.test"),
+            ("self-signed", authority.self_signed(&names), "nobody we trust"),
+            ("without its key", good.copied(), "BadSignature"),
+        ];
+        let site = Site::start_tls(Response::ok("fine").into(), &good).await.unwrap();
+        let url = site.url("site.test");
+        let mut expires_at = None;
+        for (name, identity, detail) in table {
+            site.change_identity(&good);
+            for _ in 0..2 {
+                let result = Lab::check_with(probe.clone(), &url, "").await;
+                assert_eq!(verdict(&result), "up", "before {name}: {result:#?}");
+                let seen = result.http.certificate_expires_at.unwrap();
+                assert_eq!(*expires_at.get_or_insert(seen), seen, "known again or not, the end is known");
+            }
+            site.change_identity(&identity);
+            for _ in 0..2 {
+                let result = Lab::check_with(probe.clone(), &url, "").await;
+                assert_eq!(verdict(&result), "down tls tls", "{name}: {result:#?}");
+                let said = result.outcome.failure.unwrap().detail;
+                assert!(said.contains(detail), "{name}: {said}");
+            }
+        }
+        // A renewed certificate is another one: its own end counts.
+        site.change_identity(&authority.expiring(&names, 3));
+        let result = Lab::check_with(probe.clone(), &url, "").await;
+        assert_eq!(verdict(&result), "up", "{result:#?}");
+        assert!(result.http.certificate_expires_at < expires_at, "{result:#?}");
+    }
 }
 
 /// The phases of a request take no longer than the request, and none has a time that never began.

@@ -1,13 +1,17 @@
 //! TLS as the probe needs it: a full handshake every time, its begin noted, the certificate's end of validity kept.
 
+mod remembered;
+
 use std::fs;
+use std::ops::RangeInclusive;
 use std::path::Path;
 use std::sync::Arc;
 
 use jiff::Timestamp;
 use rustls::client::danger::{HandshakeSignatureValid, ServerCertVerified, ServerCertVerifier};
 use rustls::client::{
-    ClientSessionStore, Resumption, Tls12ClientSessionValue, Tls13ClientSessionValue, WebPkiServerVerifier,
+    ClientSessionStore, Resumption, Tls12ClientSessionValue, Tls13ClientSessionValue, VerifierBuilderError,
+    WebPkiServerVerifier,
 };
 use rustls::crypto::{CryptoProvider, aws_lc_rs};
 use rustls::pki_types::pem::PemObject;
@@ -20,21 +24,29 @@ use x509_parser::prelude::{FromDer, X509Certificate};
 
 use super::trace;
 use crate::settings;
+use remembered::Remembering;
 
 pub(super) fn client_config(settings: &settings::Probe) -> Result<ClientConfig, Fault> {
     let provider = Arc::new(aws_lc_rs::default_provider());
     let internal = |error: &dyn std::fmt::Display| Fault::new("probe", format!("TLS cannot be set up: {error}"));
     let roots = Arc::new(roots(&settings.ca_file)?);
-    let verifier = WebPkiServerVerifier::builder_with_provider(roots, provider.clone())
-        .build()
-        .map_err(|error| internal(&error))?;
+    let verifier = verifier(roots, provider.clone(), settings.remember_chains).map_err(|error| internal(&error))?;
     let mut config = builder(provider)
         .map_err(|error| internal(&error))?
         .dangerous()
-        .with_custom_certificate_verifier(Arc::new(Recording(verifier)))
+        .with_custom_certificate_verifier(verifier)
         .with_no_client_auth();
     config.resumption = Resumption::store(Arc::new(NoSessions));
     Ok(config)
+}
+
+fn verifier(
+    roots: Arc<RootCertStore>,
+    provider: Arc<CryptoProvider>,
+    remember: bool,
+) -> Result<Arc<dyn ServerCertVerifier>, VerifierBuilderError> {
+    let full = Arc::new(Recording(WebPkiServerVerifier::builder_with_provider(roots, provider).build()?));
+    Ok(if remember { Arc::new(Remembering::new(full)) } else { full })
 }
 
 fn builder(provider: Arc<CryptoProvider>) -> Result<rustls::ConfigBuilder<ClientConfig, rustls::WantsVerifier>, Error> {
@@ -112,8 +124,14 @@ impl ServerCertVerifier for Recording {
 }
 
 fn expiry(leaf: &CertificateDer<'_>) -> Option<Timestamp> {
-    let (_, certificate) = X509Certificate::from_der(leaf).ok()?;
-    Timestamp::from_second(certificate.validity().not_after.timestamp()).ok()
+    Timestamp::from_second(*validity(leaf)?.end()).ok()
+}
+
+/// From when until when a certificate is valid, in Unix seconds, both included.
+fn validity(certificate: &CertificateDer<'_>) -> Option<RangeInclusive<i64>> {
+    let (_, certificate) = X509Certificate::from_der(certificate).ok()?;
+    let validity = certificate.validity();
+    Some(validity.not_before.timestamp()..=validity.not_after.timestamp())
 }
 
 fn in_words(reason: &CertificateError, expires_at: Option<Timestamp>) -> String {
