@@ -32,6 +32,8 @@ const BUSY: Duration = Duration::from_millis(20);
 const IDLE: Duration = Duration::from_millis(200);
 /// How many of the newest results are kept in memory, to be sent without a look at the disk.
 const FRESH: usize = 5000;
+/// What a message takes at most as a rule, in bytes.
+const PAYLOAD: usize = 1024;
 /// How many results are read from the disk at a time.
 const READ: usize = 500;
 /// How long to wait after the disk refused, or the client gave a message back.
@@ -247,9 +249,7 @@ impl Outbox {
         if self.unspooled.is_empty() && self.done.is_empty() {
             return;
         }
-        // These types have no value that JSON cannot express.
-        let payloads: Vec<Vec<u8>> =
-            self.unspooled.iter().map(|result| serde_json::to_vec(result).unwrap_or_default()).collect();
+        let payloads: Vec<Vec<u8>> = self.unspooled.iter().map(json).collect();
         let first = self.spool.next();
         match self.spool.update(&payloads, &self.done) {
             Ok(dropped) => {
@@ -305,8 +305,8 @@ impl Outbox {
     }
 
     fn send_fresh(&mut self) -> bool {
-        let Some((seq, outgoing)) = self.fresh.pop_front() else { return false };
-        if seq < self.cursor || self.send(seq, &outgoing) {
+        let Some((seq, mut outgoing)) = self.fresh.pop_front() else { return false };
+        if seq < self.cursor || self.send(seq, &mut outgoing) {
             return true;
         }
         self.fresh.push_front((seq, outgoing));
@@ -329,8 +329,11 @@ impl Outbox {
         }
         for (seq, payload) in rows {
             match Outgoing::of_spooled(payload) {
-                Ok(outgoing) if !self.send(seq, &outgoing) => return false,
-                Ok(_) => {}
+                Ok(mut outgoing) => {
+                    if !self.send(seq, &mut outgoing) {
+                        return false;
+                    }
+                }
                 Err(error) => {
                     tracing::error!(%error, "a spooled result is unreadable; it is given up");
                     self.summary.refused += 1;
@@ -343,15 +346,15 @@ impl Outbox {
     }
 
     /// Hands one message to the client, unless it is under way; false when the client takes none now.
-    fn send(&mut self, seq: u64, outgoing: &Outgoing) -> bool {
+    fn send(&mut self, seq: u64, outgoing: &mut Outgoing) -> bool {
         if !self.in_flight.contains(&seq) {
             // Numbers fit: a spool does not live to see 2^63 results.
-            match self.producer.send(outgoing.record(&self.topic, usize::try_from(seq).unwrap_or_default())) {
+            match outgoing.send(&self.producer, &self.topic, usize::try_from(seq).unwrap_or_default()) {
                 Ok(()) => {
                     self.in_flight.insert(seq);
                 }
-                Err((KafkaError::MessageProduction(RDKafkaErrorCode::QueueFull), _)) => return false,
-                Err((error, _)) => {
+                Err(KafkaError::MessageProduction(RDKafkaErrorCode::QueueFull)) => return false,
+                Err(error) => {
                     tracing::warn!(%error, "the kafka client takes no message; trying again");
                     self.client_rests = Some(Instant::now() + AGAIN);
                     return false;
@@ -361,6 +364,14 @@ impl Outbox {
         self.cursor = seq + 1;
         true
     }
+}
+
+/// The message, in a buffer that has room for most from the begin.
+fn json(result: &CheckResult) -> Vec<u8> {
+    let mut payload = Vec::with_capacity(PAYLOAD);
+    // These types have no value that JSON cannot express.
+    let _ = serde_json::to_writer(&mut payload, result);
+    payload
 }
 
 /// Whether a rest is over, or there was none.

@@ -2,21 +2,25 @@
 //! must not fall to the topic's retention before anyone has read it.
 
 use percent_encoding::{NON_ALPHANUMERIC, utf8_percent_encode};
+use rdkafka::error::KafkaError;
 use rdkafka::message::{Header, OwnedHeaders};
-use rdkafka::producer::BaseRecord;
+use rdkafka::producer::{BaseRecord, ThreadedProducer};
 use shared::message::CheckResult;
+
+use super::reports::Reports;
 
 /// A message as it goes to Kafka.
 pub(super) struct Outgoing {
     key: Vec<u8>,
     payload: Vec<u8>,
-    headers: OwnedHeaders,
+    /// Handed to the client with the record, which frees them with it.
+    headers: Option<OwnedHeaders>,
 }
 
 impl Outgoing {
     /// A result and the JSON that it was spooled as.
     pub(super) fn new(result: &CheckResult, payload: Vec<u8>) -> Self {
-        Self { key: result.meta.target.clone().into_bytes(), payload, headers: headers(result) }
+        Self { key: result.meta.target.clone().into_bytes(), payload, headers: Some(headers(result)) }
     }
 
     /// What an earlier process, perhaps of another version, left in the spool.
@@ -25,12 +29,19 @@ impl Outgoing {
         Ok(Self::new(&result, payload))
     }
 
-    /// The record; `seq` comes back with its delivery report.
-    pub(super) fn record<'a>(&'a self, topic: &'a str, seq: usize) -> BaseRecord<'a, [u8], [u8], usize> {
-        BaseRecord::with_opaque_to(topic, seq)
-            .key(&self.key[..])
-            .payload(&self.payload[..])
-            .headers(self.headers.clone())
+    /// Hands the record to the client; `seq` comes back with its delivery report. After a refusal it can be tried again.
+    pub(super) fn send(
+        &mut self,
+        producer: &ThreadedProducer<Reports>,
+        topic: &str,
+        seq: usize,
+    ) -> Result<(), KafkaError> {
+        let mut record = BaseRecord::with_opaque_to(topic, seq).key(&self.key[..]).payload(&self.payload[..]);
+        record.headers = self.headers.take();
+        producer.send(record).map_err(|(error, record)| {
+            self.headers = record.headers;
+            error
+        })
     }
 }
 
