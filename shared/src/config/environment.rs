@@ -6,8 +6,8 @@ use std::fs;
 use ::config::{Map, Source, Value, ValueKind};
 use serde_json::Value as Json;
 
+use super::ConfigError;
 use super::error::{Fault, one_line};
-use super::{ConfigError, Origin};
 
 /// The environment as a value, so that tests bring their own.
 #[derive(Clone, Debug, Default)]
@@ -36,7 +36,7 @@ impl Environment {
                 if let Some((name, text)) = self.lookup(&name)? {
                     let path = format!("{section}.{key}");
                     let value = convert(&text, default).map_err(|expected| ConfigError::Invalid {
-                        place: Some(Origin::Variable(name.clone()).to_string()),
+                        place: Some(format!("environment variable {name}")),
                         fault: Fault::new(&path, format!("expected {expected}, found {text:?}")),
                         hint: kubernetes_hint(section, &text),
                     })?;
@@ -86,8 +86,9 @@ impl std::fmt::Debug for Variable {
 }
 
 impl Variables {
-    pub(super) fn origins(&self) -> impl Iterator<Item = (String, Origin)> {
-        self.0.iter().map(|(key, variable)| (key.clone(), Origin::Variable(variable.name.clone())))
+    /// The variable that sets this key.
+    pub(super) fn name_of(&self, key: &str) -> Option<&str> {
+        self.0.get(key).map(|variable| variable.name.as_str())
     }
 
     pub(super) fn kubernetes_hint(&self, key: &str) -> Option<String> {

@@ -1,4 +1,4 @@
-//! A configuration file: its text for the `config` crate, and the line of every key for our messages.
+//! A configuration file: its text for the `config` crate, and, when something is wrong, the line of every key for our messages.
 
 use std::collections::BTreeMap;
 use std::fs;
@@ -17,7 +17,6 @@ use super::error::one_line;
 #[derive(Debug)]
 pub(super) struct File {
     pub(super) name: String,
-    pub(super) lines: BTreeMap<String, usize>,
     text: String,
     format: FileFormat,
 }
@@ -36,12 +35,20 @@ impl File {
         };
         let text = fs::read_to_string(path)
             .map_err(|error| ConfigError::Read { path: path.to_owned(), reason: error.to_string() })?;
-        let lines = match format {
-            FileFormat::Toml => toml_lines(&name, &text)?,
-            FileFormat::Json => json_lines(&name, &text)?,
-            _ => yaml_lines(&text).map_err(|(line, message)| at(&name, line, &message))?,
-        };
-        Ok(Self { name, lines, text, format })
+        Ok(Self { name, text, format })
+    }
+
+    /// The line of every key.
+    ///
+    /// # Errors
+    /// The file is not what its extension says.
+    pub(super) fn lines(&self) -> Result<BTreeMap<String, usize>, ConfigError> {
+        let Self { name, text, format } = self;
+        match format {
+            FileFormat::Toml => toml_lines(name, text),
+            FileFormat::Json => json_lines(name, text),
+            _ => yaml_lines(text).map_err(|(line, message)| at(name, line, &message)),
+        }
     }
 
     pub(super) fn source(&self) -> ::config::File<FileSourceString, FileFormat> {
@@ -54,7 +61,8 @@ fn at(name: &str, line: usize, message: &str) -> ConfigError {
 }
 
 fn toml_lines(name: &str, text: &str) -> Result<BTreeMap<String, usize>, ConfigError> {
-    let line_of = |offset: usize| text[..offset.min(text.len())].matches('\n').count() + 1;
+    let ends: Vec<usize> = text.match_indices('\n').map(|(end, _)| end).collect();
+    let line_of = |offset: usize| ends.partition_point(|end| *end < offset) + 1;
     let table = DeTable::parse(text).map_err(|error| {
         let line = line_of(error.span().map_or(0, |span| span.start));
         at(name, line, error.message())

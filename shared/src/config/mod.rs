@@ -15,7 +15,6 @@ mod shape;
 mod value;
 
 use std::collections::BTreeMap;
-use std::fmt;
 use std::path::Path;
 
 use serde::Serialize;
@@ -26,6 +25,7 @@ pub use environment::Environment;
 pub use error::{ConfigError, Fault};
 pub use value::{Secret, duration};
 
+use environment::Variables;
 use error::one_line;
 use file::File;
 
@@ -38,22 +38,13 @@ pub trait Settings: Default + Serialize + DeserializeOwned {
     fn validate(&self) -> Result<(), Fault>;
 }
 
-/// Where a value came from.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Origin {
-    /// A line of the file.
-    Line(usize),
-    /// An environment variable.
-    Variable(String),
-}
-
 /// Settings, and where each value came from.
 #[derive(Debug)]
 pub struct Loaded<T> {
     /// The effective settings.
     pub settings: T,
     file: Option<File>,
-    origins: BTreeMap<String, Origin>,
+    variables: Variables,
 }
 
 /// Loads settings from an optional file and the environment, and validates them.
@@ -70,32 +61,30 @@ pub fn load<T: Settings>(path: Option<&Path>, environment: &Environment) -> Resu
         builder = builder.add_source(file.source());
     }
     builder = builder.add_source(variables.clone());
-    // Only a file has parts that the types of our keys do not rule out.
+    // Only a file has parts that the types of our keys do not rule out. The parser that keeps positions says more.
     let of_file = |error: ::config::ConfigError| match &file {
-        Some(file) => ConfigError::Syntax { place: file.name.clone(), message: one_line(&error.to_string()) },
+        Some(file) => file
+            .lines()
+            .err()
+            .unwrap_or_else(|| ConfigError::Syntax { place: file.name.clone(), message: one_line(&error.to_string()) }),
         None => ConfigError::internal(error),
     };
     let merged = builder.build().map_err(of_file)?;
 
-    let mut origins: BTreeMap<String, Origin> = BTreeMap::new();
-    if let Some(file) = &file {
-        origins.extend(file.lines.iter().map(|(key, line)| (key.clone(), Origin::Line(*line))));
-    }
-    origins.extend(variables.origins());
-    let sources = Sources { file: file.as_ref(), origins: &origins, variables: Some(&variables) };
+    let sources = Sources { file: file.as_ref(), variables: &variables };
 
     let tree: serde_json::Value = merged.try_deserialize().map_err(of_file)?;
     shape::check(&shape, &tree).map_err(|fault| sources.locate(fault))?;
     let settings: T = serde_path_to_error::deserialize(tree)
         .map_err(|error| sources.locate(Fault::new(error.path().to_string(), error.inner())))?;
     settings.validate().map_err(|fault| sources.locate(fault))?;
-    Ok(Loaded { settings, file, origins })
+    Ok(Loaded { settings, file, variables })
 }
 
 impl<T: Serialize> Loaded<T> {
     /// Turns a fault that was found later into an error that says where the value came from.
     pub fn locate(&self, fault: Fault) -> ConfigError {
-        Sources { file: self.file.as_ref(), origins: &self.origins, variables: None }.locate(fault)
+        Sources { file: self.file.as_ref(), variables: &self.variables }.locate(fault)
     }
 
     /// The effective settings as TOML, secrets redacted, each value with a comment that says where it came from.
@@ -104,56 +93,44 @@ impl<T: Serialize> Loaded<T> {
     /// None but for settings that cannot be serialized, which the tests rule out.
     pub fn print(&self) -> Result<String, ConfigError> {
         let tree = serde_json::to_value(&self.settings).map_err(ConfigError::internal)?;
-        Ok(print::print(&tree, |key| match self.origins.get(key) {
-            None => "default".to_owned(),
-            Some(origin) => self.describe(origin),
-        }))
-    }
-
-    fn describe(&self, origin: &Origin) -> String {
-        match (origin, &self.file) {
-            (Origin::Line(line), Some(file)) => format!("{}:{line}", file.name),
-            _ => origin.to_string(),
-        }
-    }
-}
-
-impl fmt::Display for Origin {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            Self::Line(line) => write!(f, "line {line}"),
-            Self::Variable(name) => write!(f, "environment variable {name}"),
-        }
+        let sources = Sources { file: self.file.as_ref(), variables: &self.variables };
+        let lines = sources.lines();
+        Ok(print::print(&tree, |key| sources.place(key, &lines).unwrap_or_else(|| "default".to_owned())))
     }
 }
 
 /// What is needed to say where a faulty value came from.
 struct Sources<'a> {
     file: Option<&'a File>,
-    origins: &'a BTreeMap<String, Origin>,
-    variables: Option<&'a environment::Variables>,
+    variables: &'a Variables,
 }
 
 impl Sources<'_> {
+    /// The line of every key of the file. Nobody needs them while nothing is wrong, and many targets have many keys.
+    fn lines(&self) -> BTreeMap<String, usize> {
+        self.file.and_then(|file| file.lines().ok()).unwrap_or_default()
+    }
+
+    /// Where this very key was set; variables win.
+    fn place(&self, key: &str, lines: &BTreeMap<String, usize>) -> Option<String> {
+        let line = || Some(format!("{}:{}", self.file?.name, lines.get(key)?));
+        self.variables.name_of(key).map(|name| format!("environment variable {name}")).or_else(line)
+    }
+
     fn locate(&self, fault: Fault) -> ConfigError {
+        let lines = self.lines();
         // A missing key has no line of its own: the nearest table around it has.
         let mut at = fault.key.as_str();
-        let origin = loop {
-            if let Some(origin) = self.origins.get(at) {
-                break Some(origin);
+        let place = loop {
+            if let Some(place) = self.place(at, &lines) {
+                break Some(place);
             }
             match at.rfind(['.', '[']) {
                 Some(end) => at = &at[..end],
-                None => break None,
+                None => break self.file.map(|file| file.name.clone()),
             }
         };
-        let place = match (origin, self.file) {
-            (Some(Origin::Line(line)), Some(file)) => Some(format!("{}:{line}", file.name)),
-            (Some(origin), _) => Some(origin.to_string()),
-            (None, Some(file)) => Some(file.name.clone()),
-            (None, None) => None,
-        };
-        let hint = self.variables.and_then(|variables| variables.kubernetes_hint(&fault.key));
+        let hint = self.variables.kubernetes_hint(&fault.key);
         ConfigError::Invalid { place, fault, hint }
     }
 }
