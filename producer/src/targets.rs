@@ -1,8 +1,10 @@
 //! Targets as they are configured, and as the rest of the program knows them: checked once, here.
 
 use std::collections::{BTreeMap, HashMap, HashSet};
+use std::panic::resume_unwind;
 use std::path::Path;
 use std::sync::Arc;
+use std::thread;
 use std::time::Duration;
 
 use base64::prelude::{BASE64_STANDARD, Engine};
@@ -44,8 +46,8 @@ pub struct Target {
     pub headers: HeaderMap,
     /// What to send as a body.
     pub body: Option<String>,
-    /// What the answer's body must match.
-    pub regex: Option<Regex>,
+    /// What the answer's body must match; shared among the targets that say the same, since each has a cache of its own.
+    pub regex: Option<Arc<Regex>>,
     /// Which status codes are good.
     pub expected_status: Vec<StatusRange>,
     /// Whether redirects are followed.
@@ -85,7 +87,8 @@ pub struct StatusRange {
 #[serde(default, deny_unknown_fields)]
 struct TargetsFile {
     defaults: Defaults,
-    targets: Vec<Entry>,
+    #[expect(clippy::vec_box, reason = "the allocator keeps up to twice the largest piece that it has seen go")]
+    targets: Vec<Box<Entry>>,
 }
 
 /// What targets have that do not say otherwise.
@@ -175,8 +178,16 @@ pub fn load_targets(settings: &Loaded<Settings>) -> Result<Vec<Arc<Target>>, Con
         let both = "site.url and schedule.targets_file are both set; only one of them can be";
         return Err(settings.locate(Fault::new("schedule.targets_file", both)));
     }
-    let file: Loaded<TargetsFile> = load(Some(Path::new(&schedule.targets_file)), &Environment::default())?;
-    parse_file(&file.settings).map_err(|fault| file.locate(fault))
+    // What is read and what is made of it do not mingle in one heap, so that the trees of many targets can be given back.
+    apart(|| {
+        let file: Loaded<TargetsFile> = load(Some(Path::new(&schedule.targets_file)), &Environment::default())?;
+        apart(|| parse_file(&file.settings)).map_err(|fault| file.locate(fault))
+    })
+}
+
+/// Does something on a thread, and so on a heap, of its own.
+fn apart<T: Send>(work: impl FnOnce() -> T + Send) -> T {
+    thread::scope(|scope| scope.spawn(work).join()).unwrap_or_else(|panic| resume_unwind(panic))
 }
 
 fn parse_file(file: &TargetsFile) -> Result<Vec<Arc<Target>>, Fault> {
@@ -224,10 +235,10 @@ fn parse_site(site: &Site) -> Result<Target, Fault> {
 
 /// Compiled patterns by their text: many targets often share one.
 #[derive(Default)]
-struct Patterns(HashMap<String, Regex>);
+struct Patterns(HashMap<String, Arc<Regex>>);
 
 impl Patterns {
-    fn compile(&mut self, text: &str) -> Result<Regex, Fault> {
+    fn compile(&mut self, text: &str) -> Result<Arc<Regex>, Fault> {
         if let Some(regex) = self.0.get(text) {
             return Ok(regex.clone());
         }
@@ -237,6 +248,7 @@ impl Patterns {
             let reason = report.lines().last().unwrap_or_default().trim_start_matches("error: ").to_owned();
             Fault::new("regex", format!("bad regex {text:?}: {reason}"))
         })?;
+        let regex = Arc::new(regex);
         self.0.insert(text.to_owned(), regex.clone());
         Ok(regex)
     }
