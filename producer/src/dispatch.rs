@@ -1,5 +1,6 @@
 //! The head of the pipeline: takes slots as they come due and runs each check in a task of its own.
 
+use std::panic::resume_unwind;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -11,6 +12,7 @@ use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
+use crate::alarm::Alarm;
 use crate::judge::judge;
 use crate::metrics::Checks;
 use crate::probe::Probe;
@@ -20,8 +22,8 @@ use crate::targets::Target;
 
 /// The wall clock is looked at this often at least: a sleep does not notice that it was set.
 const LONGEST_SLEEP: Duration = Duration::from_secs(1);
-/// How long a catch-up slot waits that found no room, in milliseconds.
-const CATCH_UP_RETRY_MILLIS: i64 = 100;
+/// How many times as long as the runtime took to come round a slot from before the start waits for its turn.
+const RESTS: u32 = 3;
 /// A step back of the wall clock by more than this is noticed, in milliseconds.
 const STEP_BACK_MILLIS: i64 = 1000;
 
@@ -51,6 +53,18 @@ pub struct Tally {
 
 /// Runs the schedule until `stop`, then waits for the checks that run. The result channel closes when the last has ended.
 pub async fn run(targets: Vec<Arc<Target>>, max_concurrent: usize, checker: Checker, stop: CancellationToken) -> Tally {
+    // A task, so that a worker that sees the alarm goes on with the slot and the check: whoever blocks on us has a thread of its own,
+    // which would have to be woken first.
+    let head = TaskTracker::new().spawn(schedule(targets, max_concurrent, checker, stop));
+    head.await.unwrap_or_else(|error| resume_unwind(error.into_panic()))
+}
+
+async fn schedule(
+    targets: Vec<Arc<Target>>,
+    max_concurrent: usize,
+    checker: Checker,
+    stop: CancellationToken,
+) -> Tally {
     if stop.is_cancelled() {
         // Whoever is told to stop before the first slot owes none.
         return Tally::default();
@@ -59,60 +73,129 @@ pub async fn run(targets: Vec<Arc<Target>>, max_concurrent: usize, checker: Chec
     let mut last = now_millis();
     let mut schedule = Schedule::new(rhythms, last);
     tracing::info!(schedule.started_at_ms = last, targets.count = targets.len(), "scheduling started");
-    let room = Arc::new(Semaphore::new(max_concurrent));
-    let tasks = TaskTracker::new();
-    let mut tally = Tally::default();
+    let mut head =
+        Head { targets, room: Room::new(max_concurrent), checker, tasks: TaskTracker::new(), tally: Tally::default() };
+    let (alarm, mut stopping) = (Alarm::new(), false);
     loop {
-        let now = now_millis();
+        let mut now = now_millis();
         if now < last - STEP_BACK_MILLIS {
             tracing::warn!(clock.step_ms = now - last, "the clock was set back; scheduling anew");
             schedule.resume_after(now);
         }
-        last = now;
         while let Some(due) = schedule.pop(now) {
-            let target = &targets[due.target];
-            match (due.action, room.clone().try_acquire_owned()) {
-                (Action::CatchUp, Err(_)) => {
-                    schedule.postpone(due, now + CATCH_UP_RETRY_MILLIS);
-                    continue;
-                }
-                (Action::Missed, _) => {
-                    tally.missed += 1;
-                    let detail = "its next slot came before it could start".to_owned();
-                    checker.miss(target, due, FailureClass::Late, detail).await;
-                }
-                (Action::Check, Err(_)) => {
-                    tally.missed += 1;
-                    let detail = format!("{max_concurrent} checks were running already");
-                    checker.miss(target, due, FailureClass::Overload, detail).await;
-                }
-                (Action::Check | Action::CatchUp, Ok(permit)) => {
-                    tasks.spawn(checker.clone().check(target.clone(), due, permit));
-                }
+            head.take(due).await;
+            // That may have waited for room. From the stop on time stands still, or there might be no end of what is due.
+            if !stopping {
+                stopping = stop.is_cancelled();
+                now = now.max(now_millis());
             }
-            tally.due += 1;
         }
+        last = now;
         let pause = schedule.next_at().map_or(LONGEST_SLEEP, |next| millis_until(next).min(LONGEST_SLEEP));
         tokio::select! {
+            biased;
             () = stop.cancelled() => break,
-            () = tokio::time::sleep(pause) => {}
+            place = head.room.behind(), if schedule.is_behind() => {
+                if let Some(due) = schedule.catch_up() {
+                    head.start(due, place);
+                }
+                // What is ready to run goes on first. The longer that takes, the longer is the rest: the crowd of the start must not make
+                // others late.
+                let began = Instant::now();
+                tokio::task::yield_now().await;
+                head.room.rest = Instant::now() + RESTS * began.elapsed();
+            }
+            () = alarm.wait(pause) => {}
         }
     }
-    tracing::info!(schedule.stopped_at_ms = last, checks.running = tasks.len(), "scheduling stopped");
+    tracing::info!(schedule.stopped_at_ms = last, checks.running = head.tasks.len(), "scheduling stopped");
     while let Some(due) = schedule.abandon() {
-        tally.due += 1;
-        tally.missed += 1;
-        let detail = "the producer was told to stop before there was room for it".to_owned();
-        checker.miss(&targets[due.target], due, FailureClass::Stopped, detail).await;
+        let detail = "the producer was told to stop before there was room for it";
+        head.miss(due, FailureClass::Stopped, detail.to_owned()).await;
     }
-    tasks.close();
-    drop(checker);
-    tasks.wait().await;
-    tally
+    head.end().await
+}
+
+/// Decides what becomes of a slot.
+struct Head {
+    targets: Vec<Arc<Target>>,
+    room: Room,
+    checker: Checker,
+    tasks: TaskTracker,
+    tally: Tally,
+}
+
+impl Head {
+    /// A slot that is due, or was.
+    async fn take(&mut self, due: Due) {
+        if due.action == Action::Missed {
+            let detail = "its next slot came before it could start".to_owned();
+            self.miss(due, FailureClass::Late, detail).await;
+        } else if let Some(place) = self.room.now() {
+            self.start(due, place);
+        } else {
+            let detail = format!("{} checks were running already", self.room.size);
+            self.miss(due, FailureClass::Overload, detail).await;
+        }
+    }
+
+    fn start(&mut self, due: Due, place: Place) {
+        self.tally.due += 1;
+        self.tasks.spawn(self.checker.clone().check(self.targets[due.target].clone(), due, place));
+    }
+
+    async fn miss(&mut self, due: Due, class: FailureClass, detail: String) {
+        self.tally.due += 1;
+        self.tally.missed += 1;
+        self.checker.miss(&self.targets[due.target], due, class, detail).await;
+    }
+
+    /// Waits for the checks that run.
+    async fn end(self) -> Tally {
+        self.tasks.close();
+        drop(self.checker);
+        self.tasks.wait().await;
+        self.tally
+    }
+}
+
+/// How many checks may run at the same time, and how many of them may be for slots from before the start: the rest of the room is for
+/// what comes due meanwhile.
+struct Room {
+    size: usize,
+    all: Arc<Semaphore>,
+    behind: Arc<Semaphore>,
+    /// Not before this moment one more of these begins.
+    rest: Instant,
+    alarm: Alarm,
+}
+
+/// A running check's place in the room, given back when this is dropped.
+#[derive(Debug)]
+struct Place(#[expect(dead_code, reason = "held for its drop")] [Option<OwnedSemaphorePermit>; 2]);
+
+impl Room {
+    fn new(size: usize) -> Self {
+        let behind = Arc::new(Semaphore::new((size / 2).max(1)));
+        Self { size, all: Arc::new(Semaphore::new(size)), behind, rest: Instant::now(), alarm: Alarm::new() }
+    }
+
+    /// A place for a slot that is due now, if there is one.
+    fn now(&self) -> Option<Place> {
+        self.all.clone().try_acquire_owned().ok().map(|permit| Place([Some(permit), None]))
+    }
+
+    /// A place for a slot from before the start, as soon as there is one after the rest.
+    async fn behind(&self) -> Place {
+        self.alarm.wait(self.rest.saturating_duration_since(Instant::now())).await;
+        // They are never closed.
+        let behind = self.behind.clone().acquire_owned().await.ok();
+        Place([self.all.clone().acquire_owned().await.ok(), behind])
+    }
 }
 
 impl Checker {
-    async fn check(self, target: Arc<Target>, due: Due, permit: OwnedSemaphorePermit) {
+    async fn check(self, target: Arc<Target>, due: Due, place: Place) {
         let started_at = Timestamp::now();
         self.counts.running.inc();
         let identity = Identity { target: &target, location: &self.location, slot: due.slot };
@@ -129,7 +212,7 @@ impl Checker {
         self.counts.running.dec();
         self.send(result).await;
         // Not before the result has found room: else checks without end could wait for it.
-        drop(permit);
+        drop(place);
     }
 
     async fn miss(&self, target: &Target, due: Due, class: FailureClass, detail: String) {
@@ -185,5 +268,46 @@ mod tests {
         let tally = run(targets, 1, checker, stop).await;
         assert_eq!(tally, Tally::default());
         assert_eq!(received.recv().await, None);
+    }
+
+    /// Found by a bench: when the results found no room for a while, slots were judged by the time before.
+    #[tokio::test]
+    async fn who_waited_for_room_knows_how_late_it_is() {
+        let second = Duration::from_secs(1);
+        let phase = |n: &usize| Rhythm::new(&format!("t{n}"), second).latest(0);
+        let together = (0..).filter(|n| phase(n) == phase(&0)).take(10);
+        let target = |n| format!("[[targets]]\nname = 't{n}'\nurl = 'http://127.0.0.1:1/'\ninterval = '1s'\n");
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("targets.toml");
+        std::fs::write(&path, together.map(target).collect::<String>()).unwrap();
+        let environment = Environment::from_pairs([("SCHEDULE_TARGETS_FILE", path.to_str().unwrap())]);
+        let loaded = load::<Settings>(None, &environment).unwrap();
+        let targets = load_targets(&loaded).unwrap();
+        let (results, mut received) = tokio::sync::mpsc::channel(1);
+        let (stop, give_up) = (CancellationToken::new(), CancellationToken::new());
+        let probe = Arc::new(Probe::new(&loaded.settings).unwrap());
+        let counts = Checks::new(&mut Metrics::new("producer", "0"));
+        let checker = Checker { probe, location: "here".into(), results, counts, give_up };
+
+        let overload = |result: &CheckResult| {
+            result.outcome.failure.as_ref().is_some_and(|failure| failure.class == FailureClass::Overload)
+        };
+        let reader = async {
+            let mut seen = Vec::new();
+            while let Some(result) = received.recv().await {
+                if !seen.iter().any(overload) && overload(&result) {
+                    // The next one finds room in the queue, the one after it waits, and those behind it have not been looked at.
+                    tokio::time::sleep(4 * second).await;
+                    stop.cancel();
+                }
+                seen.push(result);
+            }
+            seen
+        };
+        let (tally, seen) = tokio::join!(run(targets, 1, checker, stop.clone()), reader);
+        assert_eq!(tally.due, seen.len() as u64);
+        assert!(seen.iter().any(overload));
+        let too_late = |result: &&CheckResult| overload(result) && result.meta.lateness > 2_000_000;
+        assert_eq!(seen.iter().find(too_late), None);
     }
 }

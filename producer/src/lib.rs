@@ -5,6 +5,7 @@
 pub mod settings;
 pub mod targets;
 
+pub mod alarm;
 pub mod schedule;
 
 pub mod dispatch;

@@ -4,7 +4,7 @@
 //! targets are spread evenly, and restarts and replicas agree without talking.
 
 use std::cmp::Reverse;
-use std::collections::BinaryHeap;
+use std::collections::{BinaryHeap, VecDeque};
 use std::time::Duration;
 
 use shared::message::Slot;
@@ -66,93 +66,76 @@ pub enum Action {
     Missed,
 }
 
-/// The next slot of every target, soonest first.
+/// The slots to come, and those that are left from before the start.
 #[derive(Debug)]
 pub struct Schedule {
     rhythms: Vec<Rhythm>,
-    waiting: BinaryHeap<Reverse<Entry>>,
-}
-
-/// Ordered by the instant to wake at, then by target.
-#[derive(Debug, PartialEq, Eq, PartialOrd, Ord)]
-struct Entry {
-    wake: i64,
-    target: usize,
-    slot: i64,
-    kind: Kind,
-}
-
-#[derive(Debug, PartialEq, Eq, PartialOrd, Ord)]
-enum Kind {
-    /// The slot before the start.
-    CatchUp,
-    /// One of the endless row; the next one is scheduled when it is taken.
-    Regular,
+    /// The next slot of every target, soonest first.
+    coming: BinaryHeap<Reverse<(i64, usize)>>,
+    /// Slots from before the start that wait for room, those first whose next slot comes first.
+    behind: VecDeque<(i64, usize)>,
 }
 
 impl Schedule {
     /// A schedule that begins with the latest slot of each target, so that nobody waits an interval for a first result.
     pub fn new(rhythms: Vec<Rhythm>, now: i64) -> Self {
-        let mut schedule = Self { waiting: BinaryHeap::with_capacity(rhythms.len() * 2), rhythms };
-        for (target, rhythm) in schedule.rhythms.iter().enumerate() {
-            let slot = rhythm.latest(now);
-            schedule.waiting.push(Reverse(Entry { wake: slot, target, slot, kind: Kind::CatchUp }));
-        }
+        let mut behind: Vec<_> =
+            rhythms.iter().enumerate().map(|(target, rhythm)| (rhythm.latest(now), target)).collect();
+        behind.sort_unstable_by_key(|(slot, target)| (slot + rhythms[*target].interval, *target));
+        let mut schedule = Self { rhythms, coming: BinaryHeap::new(), behind: behind.into() };
         schedule.resume_after(now);
         schedule
     }
 
     /// Schedules the first slot after `now` of each target: at the start, and when the clock was set back.
     pub fn resume_after(&mut self, now: i64) {
-        self.waiting.retain(|Reverse(entry)| entry.kind == Kind::CatchUp);
-        for (target, rhythm) in self.rhythms.iter().enumerate() {
-            let slot = rhythm.latest(now) + rhythm.interval;
-            self.waiting.push(Reverse(Entry { wake: slot, target, slot, kind: Kind::Regular }));
-        }
+        let first = |(target, rhythm): (usize, &Rhythm)| Reverse((rhythm.latest(now) + rhythm.interval, target));
+        self.coming = self.rhythms.iter().enumerate().map(first).collect();
     }
 
     /// When the next slot is due, in milliseconds of Unix time.
     pub fn next_at(&self) -> Option<i64> {
-        self.waiting.peek().map(|Reverse(entry)| entry.wake)
+        self.coming.peek().map(|Reverse((slot, _))| *slot)
     }
 
-    /// Takes the next slot that is due at `now`; `None` when none is.
+    /// Takes the next slot that is due at `now`, or one from before the start that is too late by now; `None` when there is none.
     pub fn pop(&mut self, now: i64) -> Option<Due> {
-        if self.next_at()? > now {
-            return None;
-        }
-        let Reverse(Entry { target, mut slot, kind, .. }) = self.waiting.pop()?;
-        let rhythm = self.rhythms[target];
-        if kind == Kind::Regular {
-            // After hours of sleep only the last of them is filled.
-            slot = slot.max(rhythm.latest(now - CATCH_UP_MILLIS));
-            let following = slot + rhythm.interval;
-            self.waiting.push(Reverse(Entry { wake: following, target, slot: following, kind: Kind::Regular }));
-        }
-        let action = match kind {
-            _ if slot + rhythm.interval <= now => Action::Missed,
-            Kind::CatchUp => Action::CatchUp,
-            Kind::Regular => Action::Check,
+        let Some(mut next) = self.coming.peek_mut().filter(|next| next.0.0 <= now) else {
+            let (slot, target) = *self.behind.front()?;
+            return if slot + self.rhythms[target].interval <= now { self.abandon() } else { None };
         };
+        let Reverse((slot, target)) = *next;
+        let rhythm = self.rhythms[target];
+        // After hours of sleep only the last of them is filled.
+        let slot = slot.max(rhythm.latest(now - CATCH_UP_MILLIS));
+        let following = slot + rhythm.interval;
+        *next = Reverse((following, target));
+        let action = if following <= now { Action::Missed } else { Action::Check };
         Slot::from_millis(slot).map(|slot| Due { target, slot, action })
     }
 
-    /// Puts a catch-up slot back that found no room, to be tried again at `wake`.
-    pub fn postpone(&mut self, due: Due, wake: i64) {
-        let slot = due.slot.as_millis();
-        self.waiting.push(Reverse(Entry { wake, target: due.target, slot, kind: Kind::CatchUp }));
+    /// Whether slots from before the start wait for room.
+    pub fn is_behind(&self) -> bool {
+        !self.behind.is_empty()
     }
 
-    /// Takes a slot that was due and never found room, when there will be no further tries.
+    /// Takes a slot from before the start, when there is room for it.
+    pub fn catch_up(&mut self) -> Option<Due> {
+        self.take_behind(Action::CatchUp)
+    }
+
+    /// Takes a slot from before the start that never found room, when there will be no more.
     pub fn abandon(&mut self) -> Option<Due> {
-        while let Some(Reverse(entry)) = self.waiting.pop() {
-            if entry.kind == Kind::CatchUp
-                && let Some(slot) = Slot::from_millis(entry.slot)
-            {
-                return Some(Due { target: entry.target, slot, action: Action::Missed });
-            }
+        self.take_behind(Action::Missed)
+    }
+
+    fn take_behind(&mut self, action: Action) -> Option<Due> {
+        let (slot, target) = self.behind.pop_front()?;
+        if self.behind.is_empty() {
+            // There will never be any again.
+            self.behind = VecDeque::new();
         }
-        None
+        Slot::from_millis(slot).map(|slot| Due { target, slot, action })
     }
 }
 

@@ -8,6 +8,13 @@ fn rhythm(interval_millis: u64) -> Rhythm {
     Rhythm::new("example", Duration::from_millis(interval_millis))
 }
 
+/// A schedule that has nothing to catch up with.
+fn caught_up(rhythm: Rhythm) -> Schedule {
+    let mut schedule = Schedule::new(vec![rhythm], T0);
+    while schedule.catch_up().is_some() {}
+    schedule
+}
+
 fn drain(schedule: &mut Schedule, now: i64) -> Vec<(i64, Action)> {
     std::iter::from_fn(|| schedule.pop(now)).map(|due| (due.slot.as_millis(), due.action)).collect()
 }
@@ -52,7 +59,10 @@ fn begins_with_the_latest_slot_and_goes_on_without_gaps() {
     let rhythm = rhythm(10_000);
     let mut schedule = Schedule::new(vec![rhythm], T0);
     let first = rhythm.latest(T0);
-    assert_eq!(drain(&mut schedule, T0), [(first, Action::CatchUp)]);
+    assert_eq!(drain(&mut schedule, T0), []);
+    assert!(schedule.is_behind());
+    assert_eq!(schedule.catch_up().map(|due| (due.slot.as_millis(), due.action)), Some((first, Action::CatchUp)));
+    assert!(!schedule.is_behind());
     for n in 1..5 {
         let slot = first + n * 10_000;
         assert_eq!(schedule.next_at(), Some(slot));
@@ -64,9 +74,8 @@ fn begins_with_the_latest_slot_and_goes_on_without_gaps() {
 #[test]
 fn slots_that_were_slept_through_are_missed_but_for_the_last() {
     let rhythm = rhythm(10_000);
-    let mut schedule = Schedule::new(vec![rhythm], T0);
+    let mut schedule = caught_up(rhythm);
     let first = rhythm.latest(T0);
-    drain(&mut schedule, T0);
     let slept = drain(&mut schedule, first + 35_000);
     let expected = [Action::Missed, Action::Missed, Action::Check];
     assert_eq!(slept, expected.iter().zip(1..).map(|(action, n)| (first + n * 10_000, *action)).collect::<Vec<_>>());
@@ -75,8 +84,7 @@ fn slots_that_were_slept_through_are_missed_but_for_the_last() {
 #[test]
 fn a_long_sleep_is_filled_for_an_hour_only() {
     let rhythm = rhythm(60_000);
-    let mut schedule = Schedule::new(vec![rhythm], T0);
-    drain(&mut schedule, T0);
+    let mut schedule = caught_up(rhythm);
     let woke = T0 + 48 * 3_600_000;
     let slots = drain(&mut schedule, woke);
     assert_eq!(slots.first().map(|(slot, _)| *slot), Some(rhythm.latest(woke - CATCH_UP_MILLIS)));
@@ -87,8 +95,7 @@ fn a_long_sleep_is_filled_for_an_hour_only() {
 #[test]
 fn a_clock_set_back_does_not_silence_the_schedule() {
     let rhythm = rhythm(10_000);
-    let mut schedule = Schedule::new(vec![rhythm], T0);
-    drain(&mut schedule, T0);
+    let mut schedule = caught_up(rhythm);
     let back = T0 - 3_600_000;
     schedule.resume_after(back);
     assert_eq!(schedule.next_at(), Some(rhythm.latest(back) + 10_000));
@@ -98,16 +105,35 @@ fn a_clock_set_back_does_not_silence_the_schedule() {
 fn a_catch_up_slot_may_wait_until_its_next_slot_comes() {
     let rhythm = rhythm(10_000);
     let mut schedule = Schedule::new(vec![rhythm], T0);
-    let due = schedule.pop(T0).unwrap();
-    schedule.postpone(due, T0 + 100);
-    assert_eq!(schedule.next_at(), Some(T0 + 100));
-    let again = schedule.pop(T0 + 100).unwrap();
-    assert_eq!(again, due);
     let next = rhythm.latest(T0) + 10_000;
-    schedule.postpone(again, next + 5);
+    assert_eq!(drain(&mut schedule, next - 1), []);
     assert_eq!(
         drain(&mut schedule, next + 5),
         [(next, Action::Check), (rhythm.latest(T0), Action::Missed)],
         "too late now, and no second row of slots has begun"
     );
+    assert!(!schedule.is_behind());
+}
+
+#[test]
+fn those_catch_up_first_whose_next_slot_comes_first() {
+    let rhythms: Vec<Rhythm> = [300_000, 1_000, 60_000, 5_000].map(rhythm).to_vec();
+    let mut schedule = Schedule::new(rhythms.clone(), T0);
+    let order: Vec<usize> = std::iter::from_fn(|| schedule.catch_up()).map(|due| due.target).collect();
+    let next: Vec<i64> = order.iter().map(|target| rhythms[*target].latest(T0) + rhythms[*target].interval).collect();
+    assert_eq!(order.len(), 4);
+    assert!(next.is_sorted(), "{order:?} {next:?}");
+    assert_ne!(order, [0, 1, 2, 3]);
+}
+
+/// What is due now goes before what was due at the start.
+#[test]
+fn a_crowd_from_before_the_start_holds_nobody_up() {
+    let rhythms: Vec<Rhythm> = (0..1000).map(|n| Rhythm::new(&format!("t{n}"), Duration::from_secs(10))).collect();
+    let mut schedule = Schedule::new(rhythms, T0);
+    let due = drain(&mut schedule, T0 + 5_000);
+    assert!((800..1200).contains(&due.len()), "{}", due.len());
+    let late = due.iter().position(|(_, action)| *action == Action::Missed).unwrap();
+    assert!(due[..late].iter().all(|(slot, action)| *slot > T0 && *action == Action::Check));
+    assert!(due[late..].iter().all(|(slot, action)| *slot <= T0 && *action == Action::Missed));
 }
