@@ -3,7 +3,7 @@ export PATH := $(PATH):$(HOME)/.cargo/bin
 TARGET := $(or $(CARGO_TARGET_DIR),target)
 
 .DEFAULT_GOAL := help
-.PHONY: help setup services demo test chaos
+.PHONY: help setup services demo test chaos bench
 
 help: ## list these commands
 	@sed -n 's/^\([a-z]*\):.*## /  make \1\t/p' $(MAKEFILE_LIST) | expand -t 20
@@ -32,3 +32,8 @@ chaos: export CHAOS_TARGETS := $(CHAOS_TARGETS)
 chaos: setup ## break everything that can break, for CHAOS_SECONDS from CHAOS_SEED, and account for every result
 	cargo build --release --package producer --package consumer --package tests
 	@exec $(TARGET)/release/chaos
+
+bench: ## measure checks, rows and queries beside their limits: everything, or BENCH="probe sink" (BENCH=--help)
+	@sh local/setup.sh bench
+	cargo build --release --package producer --package consumer --package bench
+	@exec $(TARGET)/release/bench $(BENCH)

@@ -26,6 +26,8 @@ use crate::record::{Counts, Record};
 use crate::settings::Settings;
 use client::Client;
 
+pub use client::properties;
+
 /// How long one poll waits for a record, which is also how late a command can be served.
 const POLL: Duration = Duration::from_millis(20);
 /// How long a chunk waits for room before partitions are paused. Pausing throws away what librdkafka has fetched ahead.

@@ -155,7 +155,8 @@ impl Identity {
         Identity::new(self.chain.clone(), self.kind, &self.kind.generate())
     }
 
-    pub(crate) fn acceptor(&self) -> TlsAcceptor {
+    /// The server's side of handshakes.
+    pub fn acceptor(&self) -> TlsAcceptor {
         TlsAcceptor::from(Arc::clone(&self.config))
     }
 }

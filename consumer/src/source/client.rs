@@ -6,7 +6,7 @@ use rdkafka::config::RDKafkaLogLevel;
 use rdkafka::consumer::{BaseConsumer, Consumer as _, ConsumerContext};
 use rdkafka::error::{KafkaError, KafkaResult, RDKafkaErrorCode};
 use rdkafka::types::RDKafkaRespErr;
-use rdkafka::{ClientContext, TopicPartitionList};
+use rdkafka::{ClientConfig, ClientContext, TopicPartitionList};
 use shared::kafka::ClientEvents;
 
 use super::{Epoch, Event};
@@ -34,11 +34,8 @@ pub(super) struct Client {
     said: Mutex<String>,
 }
 
-pub(super) fn consumer(
-    settings: &Settings,
-    events: ClientEvents,
-    epoch: Epoch,
-) -> Result<BaseConsumer<Client>, KafkaError> {
+/// What is asked of librdkafka.
+pub fn properties(settings: &Settings) -> ClientConfig {
     let mut config = settings.kafka.client_config("consumer");
     // Correctness rests on these, whatever the options say.
     config
@@ -53,8 +50,16 @@ pub(super) fn consumer(
             config.set(key, value);
         }
     }
+    config
+}
+
+pub(super) fn consumer(
+    settings: &Settings,
+    events: ClientEvents,
+    epoch: Epoch,
+) -> Result<BaseConsumer<Client>, KafkaError> {
     let client = Client { events, epoch, change: Mutex::default(), said: Mutex::default() };
-    let consumer: BaseConsumer<Client> = config.create_with_context(client)?;
+    let consumer: BaseConsumer<Client> = properties(settings).create_with_context(client)?;
     consumer.subscribe(&[&settings.kafka.topic])?;
     Ok(consumer)
 }

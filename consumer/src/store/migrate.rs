@@ -16,10 +16,11 @@ pub(super) struct Migration {
     pub(super) sql: &'static str,
 }
 
-pub(super) const MIGRATIONS: [Migration; 3] = [
+pub(super) const MIGRATIONS: [Migration; 4] = [
     Migration { version: 1, name: "tables", sql: include_str!("../../migrations/0001_tables.sql") },
     Migration { version: 2, name: "check_results", sql: include_str!("../../migrations/0002_check_results.sql") },
     Migration { version: 3, name: "slot_account", sql: include_str!("../../migrations/0003_slot_account.sql") },
+    Migration { version: 4, name: "last_results", sql: include_str!("../../migrations/0004_last_results.sql") },
 ];
 
 /// Any number that no other program on the same database is likely to choose.
