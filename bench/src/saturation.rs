@@ -52,7 +52,7 @@ async fn saturate(ground: &Ground, site: &Counterpart, what: &str) -> anyhow::Re
     #[expect(clippy::cast_precision_loss, reason = "thousands")]
     let mut lines = vec![Line::new(format!("{what}: sustained, under 1 % missed"), "checks/s", sustained as f64)];
     for tenths in [15, 20] {
-        let seen = watch(targets * tenths / 10, seconds(45, 4)).await?;
+        let seen = watch(targets * tenths / 10, seconds(30, 4)).await?;
         lines.extend(beyond(
             &format!("{what} at {:.1} times that", f64::from(u32::try_from(tenths).unwrap_or(0)) / 10.0),
             &seen,
