@@ -47,7 +47,7 @@ pub struct Checker {
 pub struct Tally {
     /// Slots that came due.
     pub due: u64,
-    /// Those of them that no check was started for.
+    /// Those of them that had no time or no room when they were taken.
     pub missed: u64,
 }
 
@@ -199,7 +199,14 @@ impl Checker {
         let started_at = Timestamp::now();
         self.counts.running.inc();
         let identity = Identity { target: &target, location: &self.location, slot: due.slot };
+        let next_at = due.slot.as_millis() + i64::try_from(target.interval.as_millis()).unwrap_or(i64::MAX / 2);
         let result = tokio::select! {
+            biased;
+            // The runtime may have been busy since the slot was taken.
+            () = std::future::ready(()), if started_at.as_millisecond() >= next_at => {
+                let detail = "its next slot came before it could start".to_owned();
+                identity.not_checked(started_at, State::Missed, FailureClass::Late, detail)
+            }
             mut evidence = self.probe.check(&target) => {
                 let outcome = judge(&target, &mut evidence);
                 identity.checked(started_at, evidence.dns, evidence.http, outcome)
@@ -247,67 +254,4 @@ pub fn give_up_at(stopped: Instant, grace: Duration) -> Instant {
 }
 
 #[cfg(test)]
-mod tests {
-    use shared::admin::Metrics;
-    use shared::config::{Environment, load};
-
-    use super::*;
-    use crate::settings::Settings;
-    use crate::targets::load_targets;
-
-    #[tokio::test]
-    async fn who_is_told_to_stop_before_the_first_slot_owes_none() {
-        let loaded = load::<Settings>(None, &Environment::from_pairs([("SITE_URL", "http://127.0.0.1/")])).unwrap();
-        let targets = load_targets(&loaded).unwrap();
-        let (results, mut received) = tokio::sync::mpsc::channel(1);
-        let (stop, give_up) = (CancellationToken::new(), CancellationToken::new());
-        let probe = Arc::new(Probe::new(&loaded.settings).unwrap());
-        stop.cancel();
-        let counts = Checks::new(&mut Metrics::new("producer", "0"));
-        let checker = Checker { probe, location: "here".into(), results, counts, give_up };
-        let tally = run(targets, 1, checker, stop).await;
-        assert_eq!(tally, Tally::default());
-        assert_eq!(received.recv().await, None);
-    }
-
-    /// Found by a bench: when the results found no room for a while, slots were judged by the time before.
-    #[tokio::test]
-    async fn who_waited_for_room_knows_how_late_it_is() {
-        let second = Duration::from_secs(1);
-        let phase = |n: &usize| Rhythm::new(&format!("t{n}"), second).latest(0);
-        let together = (0..).filter(|n| phase(n) == phase(&0)).take(10);
-        let target = |n| format!("[[targets]]\nname = 't{n}'\nurl = 'http://127.0.0.1:1/'\ninterval = '1s'\n");
-        let folder = tempfile::tempdir().unwrap();
-        let path = folder.path().join("targets.toml");
-        std::fs::write(&path, together.map(target).collect::<String>()).unwrap();
-        let environment = Environment::from_pairs([("SCHEDULE_TARGETS_FILE", path.to_str().unwrap())]);
-        let loaded = load::<Settings>(None, &environment).unwrap();
-        let targets = load_targets(&loaded).unwrap();
-        let (results, mut received) = tokio::sync::mpsc::channel(1);
-        let (stop, give_up) = (CancellationToken::new(), CancellationToken::new());
-        let probe = Arc::new(Probe::new(&loaded.settings).unwrap());
-        let counts = Checks::new(&mut Metrics::new("producer", "0"));
-        let checker = Checker { probe, location: "here".into(), results, counts, give_up };
-
-        let overload = |result: &CheckResult| {
-            result.outcome.failure.as_ref().is_some_and(|failure| failure.class == FailureClass::Overload)
-        };
-        let reader = async {
-            let mut seen = Vec::new();
-            while let Some(result) = received.recv().await {
-                if !seen.iter().any(overload) && overload(&result) {
-                    // The next one finds room in the queue, the one after it waits, and those behind it have not been looked at.
-                    tokio::time::sleep(4 * second).await;
-                    stop.cancel();
-                }
-                seen.push(result);
-            }
-            seen
-        };
-        let (tally, seen) = tokio::join!(run(targets, 1, checker, stop.clone()), reader);
-        assert_eq!(tally.due, seen.len() as u64);
-        assert!(seen.iter().any(overload));
-        let too_late = |result: &&CheckResult| overload(result) && result.meta.lateness > 2_000_000;
-        assert_eq!(seen.iter().find(too_late), None);
-    }
-}
+mod tests;
