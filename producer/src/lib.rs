@@ -5,6 +5,8 @@
 pub mod settings;
 pub mod targets;
 
+pub mod heap;
+
 pub mod alarm;
 pub mod schedule;
 

@@ -11,7 +11,7 @@ use producer::probe::Probe;
 use producer::settings::Settings;
 use producer::spool::Spool;
 use producer::targets::{Target, load_targets};
-use producer::{once, publish};
+use producer::{heap, once, publish};
 use shared::admin::{Metrics, Ready};
 use shared::config::{Cli, ConfigError, Loaded};
 use shared::lifecycle::stop_on_signals;
@@ -79,6 +79,7 @@ async fn run(args: Args, stop: CancellationToken) -> anyhow::Result<ExitCode> {
         Ok(plan) => plan,
         Err(code) => return Ok(code),
     };
+    heap::give_back();
     plan.settings.log.init();
     if args.once {
         return Ok(check_once(&plan, args.json, &stop).await?);

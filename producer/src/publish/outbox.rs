@@ -19,6 +19,7 @@ use tokio_util::sync::CancellationToken;
 use super::outgoing::Outgoing;
 use super::reports::{Report, Reports};
 use super::{CLIENT_ID, Summary};
+use crate::heap;
 use crate::metrics::Published;
 use crate::settings::Publish;
 use crate::spool::Spool;
@@ -32,6 +33,8 @@ const BUSY: Duration = Duration::from_millis(20);
 const IDLE: Duration = Duration::from_millis(200);
 /// How many of the newest results are kept in memory, to be sent without a look at the disk.
 const FRESH: usize = 5000;
+/// So many results in memory are a crowd.
+const CROWD: usize = 1000;
 /// What a message takes at most as a rule, in bytes.
 const PAYLOAD: usize = 1024;
 /// How many results are read from the disk at a time.
@@ -69,6 +72,8 @@ pub(super) struct Outbox {
     client_rests: Option<Instant>,
     reminded: Option<Instant>,
     reminded_of_clock: Option<Instant>,
+    /// Whether a crowd of results has been in memory since the heap was last given back.
+    crowded: bool,
     summary: Summary,
     published: Arc<Published>,
 }
@@ -126,6 +131,7 @@ impl Outbox {
             client_rests: None,
             reminded: None,
             reminded_of_clock: None,
+            crowded: false,
             summary: Summary::default(),
             published,
         })
@@ -148,6 +154,7 @@ impl Outbox {
             if is_over(&mut self.client_rests) {
                 self.send_on();
             }
+            self.mind_heap();
             self.show();
         }
         // What the checks hand over in the last instants goes to the disk, too.
@@ -162,6 +169,16 @@ impl Outbox {
         self.summary.lost = self.unspooled.len() as u64;
         self.show();
         self.summary
+    }
+
+    /// The crowd of a start, or of an outage that is over, leaves a large heap behind.
+    fn mind_heap(&mut self) {
+        let waiting = self.fresh.len() + self.in_flight.len();
+        if waiting >= CROWD {
+            self.crowded = true;
+        } else if waiting < CROWD / 4 && std::mem::take(&mut self.crowded) {
+            heap::give_back();
+        }
     }
 
     /// Lets others see how it stands.
