@@ -7,6 +7,7 @@ use std::time::{Duration, Instant};
 use crate::decode::{Refusal, Row};
 use crate::record::Record;
 use crate::settings::Consume;
+use crate::store::Ahead;
 
 /// Decoded records of one epoch, waiting to be stored together.
 #[derive(Debug)]
@@ -21,6 +22,8 @@ pub struct Batch {
     pub refused: Vec<(Record, Refusal)>,
     /// How many of those have gone to the dead letters already.
     pub buried: usize,
+    /// The rows as the store wants them, as far as that could be said ahead.
+    pub ahead: Ahead,
     /// The offset after the last record of each partition.
     pub next: BTreeMap<i32, i64>,
     bytes: usize,
@@ -37,6 +40,7 @@ impl Batch {
             records: Vec::new(),
             refused: Vec::new(),
             buried: 0,
+            ahead: Ahead::default(),
             next,
             bytes: 0,
             since: None,
@@ -84,6 +88,7 @@ impl Batch {
 
     /// Takes rows out, by ascending index, with the reasons for it.
     pub fn refuse(&mut self, refusals: Vec<(usize, Refusal)>) {
+        self.ahead = Ahead::default();
         for (index, refusal) in refusals.into_iter().rev() {
             self.rows.remove(index);
             self.refused.push((self.records.remove(index), refusal));

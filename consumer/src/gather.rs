@@ -1,4 +1,5 @@
-//! From chunks of records to batches: the loop around [`crate::decode`] and [`crate::batch`].
+//! From chunks of records to batches: the loop around [`crate::decode`] and [`crate::batch`]. Rows are also encoded for the store
+//! here, while it is busy with the batch before.
 
 use std::time::Instant;
 
@@ -10,6 +11,7 @@ use crate::decode::decode;
 use crate::record::Record;
 use crate::settings::Consume;
 use crate::source::Event;
+use crate::store::Known;
 
 /// What is to be done in Postgres.
 #[derive(Debug)]
@@ -26,18 +28,18 @@ pub enum Work {
 }
 
 /// Gathers until the source ends; then hands on what is left. Ends early when nobody takes the work.
-pub async fn gather(mut events: mpsc::Receiver<Event>, work: mpsc::Sender<Work>, limits: Consume) {
+pub async fn gather(mut events: mpsc::Receiver<Event>, work: mpsc::Sender<Work>, limits: Consume, known: Known) {
     let mut batch = Batch::new(0);
     loop {
         let patience = batch.patience(&limits, Instant::now());
         let room = !batch.is_full(&limits);
         tokio::select! {
             event = events.recv(), if room => match event {
-                Some(Event::Records { epoch, records }) if epoch == batch.epoch => take(&mut batch, records),
+                Some(Event::Records { epoch, records }) if epoch == batch.epoch => take(&mut batch, records, &known),
                 // Read under an assignment that is over, or that was told to be void.
                 Some(Event::Records { epoch, records }) if epoch > batch.epoch => {
                     batch = Batch::new(epoch);
-                    take(&mut batch, records);
+                    take(&mut batch, records, &known);
                 }
                 Some(Event::Records { .. }) => {}
                 Some(Event::Assigned { epoch, partitions }) => {
@@ -53,6 +55,7 @@ pub async fn gather(mut events: mpsc::Receiver<Event>, work: mpsc::Sender<Work>,
             permit = ready(&work, patience) => match permit {
                 Ok(permit) => {
                     let next = Batch::new(batch.epoch);
+                    batch.ahead.seal();
                     permit.send(Work::Store(std::mem::replace(&mut batch, next)));
                 }
                 Err(_) => return,
@@ -60,18 +63,21 @@ pub async fn gather(mut events: mpsc::Receiver<Event>, work: mpsc::Sender<Work>,
         }
     }
     if !batch.is_empty() {
+        batch.ahead.seal();
         // Fails only when nobody is left to store it; it will be read again.
         let _ = work.send(Work::Store(batch)).await;
     }
 }
 
-fn take(batch: &mut Batch, records: Vec<Record>) {
+fn take(batch: &mut Batch, records: Vec<Record>, known: &Known) {
+    let rows = batch.rows.len();
     let now = Instant::now();
     let wall = Timestamp::now();
     for record in records {
         let decoded = decode(record.payload.as_deref(), wall);
         batch.push(record, decoded, now);
     }
+    known.encode(&batch.rows[rows..], &mut batch.ahead);
 }
 
 /// Resolves when the batch is due and there is someone to take it.

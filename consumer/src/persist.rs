@@ -7,6 +7,7 @@ use std::time::{Duration, Instant};
 
 use jiff::Timestamp;
 use tokio::sync::mpsc;
+use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
 
 use crate::batch::Batch;
@@ -53,6 +54,8 @@ pub struct Persist {
     pub stop: CancellationToken,
     /// When a line of the log last spoke of dead letters.
     pub said_buried: Option<Instant>,
+    /// The last batch, being freed.
+    pub freeing: JoinSet<()>,
 }
 
 /// The partitions of an epoch, and the next offset of each in Postgres.
@@ -197,6 +200,7 @@ impl Persist {
                     self.counts.progress.next(&owned.next);
                     self.meter.stored(&batch, records, began.elapsed());
                     self.commit(&batch).await;
+                    self.free(batch).await;
                     return Ok(None);
                 }
                 Err(Halt::Trouble(Trouble::Store(StoreError::Stale))) => {
@@ -223,7 +227,7 @@ impl Persist {
         let now = Timestamp::now();
         self.spare(batch, moves, now).await?;
         self.bury(batch).await?;
-        let stored = match self.store.write(&batch.rows, &self.topic, moves, now).await {
+        let stored = match self.store.write(&batch.rows, &batch.ahead, &self.topic, moves, now).await {
             Err(StoreError::Content(reason) | StoreError::NoPartition(reason)) => {
                 let refused = self.store.refused(&batch.rows, now).await?;
                 if refused.is_empty() {
@@ -233,7 +237,7 @@ impl Persist {
                 self.count_on(moves).await;
                 self.in_a_row.check(&self.topic.name, batch)?;
                 self.bury(batch).await?;
-                self.store.write(&batch.rows, &self.topic, moves, now).await?
+                self.store.write(&batch.rows, &batch.ahead, &self.topic, moves, now).await?
             }
             stored => stored?,
         };
@@ -294,6 +298,12 @@ impl Persist {
             // Fails only when the source has ended.
             let _ = self.commands.send(Command::Commit { offsets }).await;
         }
+    }
+
+    /// Thousands of texts take as long to be freed as Postgres would wait for the next batch meanwhile.
+    async fn free(&mut self, batch: Batch) {
+        self.freeing.join_next().await;
+        self.freeing.spawn_blocking(move || drop(batch));
     }
 
     /// Waits before the next try; false when there shall be none.

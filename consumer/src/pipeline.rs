@@ -7,6 +7,7 @@ use anyhow::Context as _;
 use shared::admin::{Metrics, Ready};
 use shared::backoff::Backoff;
 use shared::kafka::{ClientEvents, ensure_topics};
+use tokio::runtime::Handle;
 use tokio::sync::mpsc;
 use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
@@ -50,6 +51,7 @@ pub async fn run(settings: &Settings, from_beginning: bool, stop: CancellationTo
     let inquiry = Inquiry::new(dead_letters.client().clone(), &topic.name);
     let lag = inquiry.clone();
     let consume = settings.consume.clone();
+    let known = store.known();
     let last = Persist {
         store,
         dead_letters,
@@ -64,12 +66,15 @@ pub async fn run(settings: &Settings, from_beginning: bool, stop: CancellationTo
         meter,
         stop: stop.clone(),
         said_buried: None,
+        freeing: JoinSet::new(),
     };
 
     let mut stages = JoinSet::new();
     let limits = settings.consume.clone();
-    stages.spawn(async move {
-        gather(events, work_in, limits).await;
+    // On a thread of its own: among the tasks it would hold up those that it wakes, for as long as it takes to decode a batch.
+    let runtime = Handle::current();
+    stages.spawn_blocking(move || {
+        runtime.block_on(gather(events, work_in, limits, known));
         Ok("gather")
     });
     stages.spawn(async move {

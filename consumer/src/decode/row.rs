@@ -71,7 +71,7 @@ impl Request {
 }
 
 pub(super) fn row(result: CheckResult, now: Timestamp) -> Result<Row, Refusal> {
-    let CheckResult { meta, dns, http, outcome } = result;
+    let CheckResult { meta, dns, mut http, outcome } = result;
     let target = name("meta.target", meta.target)?;
     if target.is_empty() {
         return Err(Refusal::new("meta.target is empty"));
@@ -101,8 +101,8 @@ pub(super) fn row(result: CheckResult, now: Timestamp) -> Result<Row, Refusal> {
         failure_class: texts("outcome.failure.class", class.map(|class| class.as_str().to_owned()))?,
         failure_phase: phase,
         failure_detail: texts("outcome.failure.detail", detail)?,
-        reason: texts("http.reason", http.reason.clone())?,
-        version: texts("http.version", http.version.clone())?,
+        reason: texts("http.reason", http.reason.take())?,
+        version: texts("http.version", http.version.take())?,
         request: request(meta.host, meta.interval, http)?,
     })
 }

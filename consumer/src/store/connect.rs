@@ -4,12 +4,12 @@ use std::future::Future;
 use std::time::Duration;
 
 use tokio::task::JoinSet;
-use tokio_postgres::{Client, Statement};
+use tokio_postgres::Client;
 
-use super::copy;
 use super::error::StoreError;
 use super::settings::Postgres;
 use super::tls;
+use super::transaction::Way;
 
 /// How long we wait for a lock before we look who holds it.
 const LOCK_TIMEOUT: Duration = Duration::from_secs(5);
@@ -17,9 +17,8 @@ const LOCK_TIMEOUT: Duration = Duration::from_secs(5);
 /// A connection. Dropping it closes it.
 pub(super) struct Session {
     pub(super) client: Client,
-    pub(super) copy: Option<Statement>,
-    /// Whether the staging table exists on this connection.
-    pub(super) staged: bool,
+    direct: Option<Way>,
+    staged: Option<Way>,
     /// Whether the offsets' table says that this session owns its partitions.
     pub(super) claimed: bool,
     _driver: JoinSet<()>,
@@ -36,7 +35,7 @@ pub(super) async fn connect(settings: &Postgres) -> Result<Session, StoreError> 
                 tracing::debug!(%error, "connection to postgres ended");
             }
         });
-        let session = Session { client, copy: None, staged: false, claimed: false, _driver: driver };
+        let session = Session { client, direct: None, staged: None, claimed: false, _driver: driver };
         session.client.batch_execute(&session_settings(settings)).await?;
         Ok(session)
     })
@@ -44,14 +43,19 @@ pub(super) async fn connect(settings: &Postgres) -> Result<Session, StoreError> 
 }
 
 impl Session {
-    /// The prepared fast path.
-    pub(super) async fn copy_statement(&mut self) -> Result<Statement, StoreError> {
-        match &self.copy {
-            Some(statement) => Ok(statement.clone()),
-            None => {
-                let statement = self.client.prepare(&copy::statement("checks")).await?;
-                Ok(self.copy.insert(statement).clone())
-            }
+    /// The way that is free for all but slots that are there already.
+    pub(super) async fn direct(&mut self) -> Result<Way, StoreError> {
+        match &self.direct {
+            Some(way) => Ok(way.clone()),
+            None => Ok(self.direct.insert(Way::direct(&self.client).await?).clone()),
+        }
+    }
+
+    /// The way round them.
+    pub(super) async fn staged(&mut self) -> Result<Way, StoreError> {
+        match &self.staged {
+            Some(way) => Ok(way.clone()),
+            None => Ok(self.staged.insert(Way::staged(&self.client).await?).clone()),
         }
     }
 }

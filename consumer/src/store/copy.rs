@@ -2,7 +2,7 @@
 
 use std::net::IpAddr;
 
-use bytes::{BufMut as _, Bytes, BytesMut};
+use bytes::{BufMut as _, Bytes};
 use jiff::Timestamp;
 use shared::message::State;
 
@@ -64,19 +64,30 @@ pub(super) fn writes(column: &str) -> bool {
 
 /// All rows, header and trailer included.
 pub(super) fn encode(rows: &[Row], ids: &[Ids]) -> Bytes {
-    let mut buffer = BytesMut::with_capacity(rows.len() * BYTES_OF_ROW + 32);
-    buffer.put_slice(SIGNATURE);
-    // No flags, no further header.
-    buffer.put_i32(0);
-    buffer.put_i32(0);
+    let mut buffer = Vec::with_capacity(rows.len() * BYTES_OF_ROW + 32);
+    begin(&mut buffer);
     for (row, ids) in rows.iter().zip(ids) {
         encode_row(&mut buffer, row, *ids);
     }
-    buffer.put_i16(-1);
-    buffer.freeze()
+    end(&mut buffer);
+    buffer.into()
 }
 
-fn encode_row(to: &mut BytesMut, row: &Row, ids: Ids) {
+/// What stands before the first row.
+pub(super) fn begin(to: &mut Vec<u8>) {
+    to.put_slice(SIGNATURE);
+    // No flags, no further header.
+    to.put_i32(0);
+    to.put_i32(0);
+}
+
+/// What stands after the last row.
+pub(super) fn end(to: &mut Vec<u8>) {
+    to.put_i16(-1);
+}
+
+/// One row.
+pub(super) fn encode_row(to: &mut Vec<u8>, row: &Row, ids: Ids) {
     #[expect(clippy::cast_possible_truncation, reason = "there are 28 columns")]
     to.put_i16(COLUMNS.len() as i16);
     time(to, Some(row.scheduled_at));
@@ -114,24 +125,24 @@ fn state(state: State) -> i16 {
     }
 }
 
-fn time(to: &mut BytesMut, at: Option<Timestamp>) {
+fn time(to: &mut Vec<u8>, at: Option<Timestamp>) {
     bigint(to, at.map(|at| at.as_microsecond() - EPOCH));
 }
 
-fn bigint(to: &mut BytesMut, value: Option<i64>) {
+fn bigint(to: &mut Vec<u8>, value: Option<i64>) {
     field(to, value.map(i64::to_be_bytes));
 }
 
-fn integer(to: &mut BytesMut, value: Option<i32>) {
+fn integer(to: &mut Vec<u8>, value: Option<i32>) {
     field(to, value.map(i32::to_be_bytes));
 }
 
-fn smallint(to: &mut BytesMut, value: Option<i16>) {
+fn smallint(to: &mut Vec<u8>, value: Option<i16>) {
     field(to, value.map(i16::to_be_bytes));
 }
 
 /// Family, prefix length, whether it is a network, length, address.
-fn address(to: &mut BytesMut, ip: Option<IpAddr>) {
+fn address(to: &mut Vec<u8>, ip: Option<IpAddr>) {
     match ip {
         None => field(to, None::<[u8; 0]>),
         Some(IpAddr::V4(ip)) => {
@@ -147,7 +158,7 @@ fn address(to: &mut BytesMut, ip: Option<IpAddr>) {
     }
 }
 
-fn field(to: &mut BytesMut, value: Option<impl AsRef<[u8]>>) {
+fn field(to: &mut Vec<u8>, value: Option<impl AsRef<[u8]>>) {
     match value {
         None => to.put_i32(-1),
         Some(value) => {

@@ -8,6 +8,7 @@ use std::hash::Hash;
 use tokio_postgres::Client;
 use uuid::Uuid;
 
+use super::ahead::Known;
 use super::error::StoreError;
 use crate::decode::{Request, Row};
 
@@ -16,6 +17,8 @@ const MOST: usize = 200_000;
 
 #[derive(Debug, Default)]
 pub(super) struct Dimensions {
+    /// Which database they are of: ids of another one mean nothing.
+    generation: u64,
     targets: HashMap<String, i32>,
     locations: HashMap<String, i32>,
     requests: HashMap<Request, i32>,
@@ -30,41 +33,54 @@ pub(super) struct Ids {
 }
 
 impl Dimensions {
-    /// The ids of rows, in their order; what is new is inserted.
-    pub(super) async fn resolve(&mut self, client: &Client, rows: &[Row]) -> Result<Vec<Ids>, StoreError> {
-        self.trim();
-        let targets = unknown(&self.targets, rows.iter().map(|row| &row.target));
-        if !targets.is_empty() {
-            self.targets.extend(names(client, "targets", targets).await?);
-        }
-        let locations = unknown(&self.locations, rows.iter().map(|row| &row.location));
-        if !locations.is_empty() {
-            self.locations.extend(names(client, "locations", locations).await?);
-        }
-        let new = unknown(&self.requests, rows.iter().map(|row| &row.request));
-        if !new.is_empty() {
-            self.requests.extend(requests(client, new).await?);
-        }
-        rows.iter().map(|row| self.ids(row)).collect()
+    /// Forgets all: it may be another database from now on.
+    pub(super) fn renew(&mut self) {
+        *self = Self { generation: self.generation + 1, ..Self::default() };
     }
 
-    fn ids(&self, row: &Row) -> Result<Ids, StoreError> {
-        let ids = (|| {
-            Some(Ids {
-                target: *self.targets.get(&row.target)?,
-                location: *self.locations.get(&row.location)?,
-                request: *self.requests.get(&row.request)?,
-            })
-        })();
-        // Someone deletes what we insert; the next try asks again.
-        ids.ok_or_else(|| StoreError::Unavailable("an id is missing in a dimension table".to_owned()))
+    /// How often all was forgotten.
+    pub(super) fn generation(&self) -> u64 {
+        self.generation
+    }
+
+    /// The ids of a row, if all of them are known.
+    pub(super) fn ids(&self, row: &Row) -> Option<Ids> {
+        Some(Ids {
+            target: *self.targets.get(&row.target)?,
+            location: *self.locations.get(&row.location)?,
+            request: *self.requests.get(&row.request)?,
+        })
     }
 
     fn trim(&mut self) {
         if self.targets.len() + self.locations.len() + self.requests.len() > MOST {
-            *self = Self::default();
+            *self = Self { generation: self.generation, ..Self::default() };
         }
     }
+}
+
+/// The ids of rows, in their order; what is new is inserted.
+pub(super) async fn resolve(known: &Known, client: &Client, rows: &[Row]) -> Result<Vec<Ids>, StoreError> {
+    known.lock().trim();
+    let targets = unknown(&known.lock().targets, rows.iter().map(|row| &row.target));
+    if !targets.is_empty() {
+        let found = names(client, "targets", targets).await?;
+        known.lock().targets.extend(found);
+    }
+    let locations = unknown(&known.lock().locations, rows.iter().map(|row| &row.location));
+    if !locations.is_empty() {
+        let found = names(client, "locations", locations).await?;
+        known.lock().locations.extend(found);
+    }
+    let new = unknown(&known.lock().requests, rows.iter().map(|row| &row.request));
+    if !new.is_empty() {
+        let found = requests(client, new).await?;
+        known.lock().requests.extend(found);
+    }
+    let known = known.lock();
+    let ids: Option<Vec<Ids>> = rows.iter().map(|row| known.ids(row)).collect();
+    // Someone deletes what we insert; the next try asks again.
+    ids.ok_or_else(|| StoreError::Unavailable("an id is missing in a dimension table".to_owned()))
 }
 
 fn unknown<'a, K: Eq + Hash + Ord>(known: &HashMap<K, i32>, wanted: impl Iterator<Item = &'a K>) -> Vec<&'a K> {

@@ -4,8 +4,10 @@
 //! `consumer_offsets` ([`offsets`]), `schema_migrations` ([`migrate`]). They are described in `migrations/`.
 //!
 //! A batch is one transaction: the offsets move first, which fails at once when they are no longer ours to move, then the rows
-//! come by COPY straight into the table. Where a slot is there already, the same batch goes through a temporary table.
+//! come by COPY straight into the table. Where a slot is there already, the same batch goes through a temporary table
+//! ([`transaction`]), and so do those after it for as long as there are such slots.
 
+mod ahead;
 mod connect;
 mod copy;
 mod dimensions;
@@ -15,24 +17,19 @@ mod offsets;
 mod partitions;
 pub mod settings;
 mod tls;
-
-use std::pin::pin;
+mod transaction;
 
 use bytes::Bytes;
-use futures_util::SinkExt as _;
 use jiff::Timestamp;
-use tokio_postgres::{Statement, Transaction};
 
 use crate::decode::{Refusal, Row};
 use connect::{Session, within};
-use dimensions::Dimensions;
 use partitions::Days;
 use settings::Postgres;
 
+pub use ahead::{Ahead, Known};
 pub use error::StoreError;
 pub use offsets::{Move, OLDEST, Topic};
-
-const STAGE: &str = "CREATE TEMPORARY TABLE staged_checks (LIKE checks INCLUDING DEFAULTS) ON COMMIT DELETE ROWS";
 
 /// How many rows were new.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -48,14 +45,28 @@ pub struct Store {
     settings: Postgres,
     session: Option<Session>,
     migrated: bool,
-    dimensions: Dimensions,
+    known: Known,
     days: Days,
+    /// Whether the last batch had slots that were there already: then the next one will, too.
+    repeating: bool,
 }
 
 impl Store {
     /// A store that has not connected yet.
     pub fn new(settings: Postgres) -> Self {
-        Self { settings, session: None, migrated: false, dimensions: Dimensions::default(), days: Days::default() }
+        Self {
+            settings,
+            session: None,
+            migrated: false,
+            known: Known::default(),
+            days: Days::default(),
+            repeating: false,
+        }
+    }
+
+    /// The ids that it has found out, for those who encode ahead.
+    pub fn known(&self) -> Known {
+        self.known.clone()
     }
 
     /// Connects, and brings the tables up to date where that is wanted.
@@ -114,7 +125,7 @@ impl Store {
         self.keep(rewound)
     }
 
-    /// Stores rows and moves offsets, in one transaction.
+    /// Stores rows and moves offsets, in one transaction. What was encoded ahead saves time if it is of just these rows.
     ///
     /// # Errors
     /// See [`StoreError`]. Nothing is stored then, unless the connection was lost with the answer to the commit: then the offsets
@@ -122,16 +133,17 @@ impl Store {
     pub async fn write(
         &mut self,
         rows: &[Row],
+        ahead: &Ahead,
         topic: &Topic,
         moves: &[Move],
         now: Timestamp,
     ) -> Result<Stored, StoreError> {
         let limit = self.settings.timeout;
         self.session().await?;
-        let written = match within(limit, self.attempt(rows, topic, moves, now)).await {
+        let written = match within(limit, self.attempt(rows, ahead, topic, moves, now)).await {
             // Someone has dropped a day that we knew.
             Err(StoreError::NoPartition(_)) if self.days.forget() => {
-                within(limit, self.attempt(rows, topic, moves, now)).await
+                within(limit, self.attempt(rows, ahead, topic, moves, now)).await
             }
             written => written,
         };
@@ -172,52 +184,46 @@ impl Store {
     async fn attempt(
         &mut self,
         rows: &[Row],
+        ahead: &Ahead,
         topic: &Topic,
         moves: &[Move],
         now: Timestamp,
     ) -> Result<Stored, StoreError> {
-        let data = self.encode(rows, now).await?;
+        let data = self.encode(rows, ahead, now).await?;
+        let repeating = self.repeating;
         let session = self.present()?;
-        let direct = session.copy_statement().await?;
         if !session.claimed {
             let partitions: Vec<i32> = moves.iter().map(|step| step.partition).collect();
             offsets::claim(&session.client, topic, &partitions).await?;
             session.claimed = true;
         }
         let count = rows.len() as u64;
-        let transaction = session.client.transaction().await?;
-        offsets::advance(&transaction, topic, moves).await?;
-        match copy_in(&transaction, &direct, data.clone()).await {
-            Ok(()) => {
-                transaction.commit().await?;
-                return Ok(Stored { rows: count, duplicates: 0 });
+        if !repeating {
+            match session.direct().await?.store(&session.client, topic, moves, data.clone()).await {
+                Err(StoreError::Duplicate) => {}
+                stored => return stored.map(|rows| Stored { rows, duplicates: 0 }),
             }
-            Err(StoreError::Duplicate) => transaction.rollback().await?,
-            Err(error) => return Err(error),
         }
-        stage(session).await?;
-        let transaction = session.client.transaction().await?;
-        offsets::advance(&transaction, topic, moves).await?;
-        let rows = unstage(&transaction, data).await?;
-        transaction.commit().await?;
+        let rows = session.staged().await?.store(&session.client, topic, moves, data).await?;
+        self.repeating = rows < count;
         Ok(Stored { rows, duplicates: count - rows })
     }
 
     async fn rehearse(&mut self, rows: &[Row], now: Timestamp) -> Result<(), StoreError> {
-        let data = self.encode(rows, now).await?;
+        let data = self.encode(rows, &Ahead::default(), now).await?;
         let session = self.present()?;
-        stage(session).await?;
-        let transaction = session.client.transaction().await?;
-        unstage(&transaction, data).await?;
-        transaction.rollback().await?;
-        Ok(())
+        session.staged().await?.rehearse(&session.client, data).await
     }
 
     /// Rows with the ids that they refer to; their days have tables afterwards.
-    async fn encode(&mut self, rows: &[Row], now: Timestamp) -> Result<Bytes, StoreError> {
+    async fn encode(&mut self, rows: &[Row], ahead: &Ahead, now: Timestamp) -> Result<Bytes, StoreError> {
         let session = self.session.as_mut().ok_or_else(lost)?;
         self.days.ensure(&mut session.client, rows.iter().map(|row| row.scheduled_at), now).await?;
-        let ids = self.dimensions.resolve(&session.client, rows).await?;
+        let generation = self.known.lock().generation();
+        if let Some(data) = ahead.of(rows.len(), generation) {
+            return Ok(data);
+        }
+        let ids = dimensions::resolve(&self.known, &session.client, rows).await?;
         Ok(copy::encode(rows, &ids))
     }
 
@@ -235,7 +241,7 @@ impl Store {
                 self.migrated = true;
             }
             // It may be another database behind the same address, restored from yesterday.
-            self.dimensions = Dimensions::default();
+            self.known.lock().renew();
             self.days.forget();
             self.session = Some(session);
         }
@@ -257,28 +263,6 @@ impl Store {
 
 fn lost() -> StoreError {
     StoreError::Unavailable("the connection is lost".to_owned())
-}
-
-async fn copy_in(transaction: &Transaction<'_>, statement: &Statement, data: Bytes) -> Result<(), StoreError> {
-    let mut sink = pin!(transaction.copy_in(statement).await?);
-    sink.send(data).await?;
-    sink.finish().await?;
-    Ok(())
-}
-
-async fn stage(session: &mut Session) -> Result<(), StoreError> {
-    if !session.staged {
-        session.client.batch_execute(STAGE).await?;
-        session.staged = true;
-    }
-    Ok(())
-}
-
-/// Through the temporary table; returns how many rows were new.
-async fn unstage(transaction: &Transaction<'_>, data: Bytes) -> Result<u64, StoreError> {
-    let statement = transaction.prepare(&copy::statement("staged_checks")).await?;
-    copy_in(transaction, &statement, data).await?;
-    Ok(transaction.execute(&copy::merge("staged_checks", "checks"), &[]).await?)
 }
 
 async fn fence(session: &Session, topic: &Topic, partitions: &[i32]) {

@@ -3,7 +3,7 @@
 //! Offsets move by compare-and-set in the transaction of the rows, so a consumer that has lost a partition without knowing it
 //! cannot store anything of it a second time.
 
-use tokio_postgres::{Client, Transaction};
+use tokio_postgres::{Client, Statement};
 
 use super::error::StoreError;
 
@@ -57,19 +57,22 @@ pub(super) async fn begin(client: &Client, topic: &Topic, offsets: &[(i32, i64)]
     Ok(())
 }
 
-/// Moves offsets, all or none.
-pub(super) async fn advance(transaction: &Transaction<'_>, topic: &Topic, moves: &[Move]) -> Result<(), StoreError> {
+/// The statement of [`advance`].
+pub(super) const ADVANCE: &str = "UPDATE consumer_offsets o SET next_offset = m.to_offset, updated_at = now() \
+    FROM unnest($3::integer[], $4::bigint[], $5::bigint[]) AS m (partition, from_offset, to_offset) \
+    WHERE o.cluster = $1 AND o.topic = $2 AND o.partition = m.partition AND o.next_offset = m.from_offset";
+
+/// Moves offsets, all or none, in the transaction that has begun.
+pub(super) async fn advance(
+    client: &Client,
+    statement: &Statement,
+    topic: &Topic,
+    moves: &[Move],
+) -> Result<(), StoreError> {
     let partitions: Vec<i32> = moves.iter().map(|step| step.partition).collect();
     let from: Vec<i64> = moves.iter().map(|step| step.from).collect();
     let to: Vec<i64> = moves.iter().map(|step| step.to).collect();
-    let moved = transaction
-        .execute(
-            "UPDATE consumer_offsets o SET next_offset = m.to_offset, updated_at = now() \
-             FROM unnest($3::integer[], $4::bigint[], $5::bigint[]) AS m (partition, from_offset, to_offset) \
-             WHERE o.cluster = $1 AND o.topic = $2 AND o.partition = m.partition AND o.next_offset = m.from_offset",
-            &[&topic.cluster, &topic.name, &partitions, &from, &to],
-        )
-        .await?;
+    let moved = client.execute(statement, &[&topic.cluster, &topic.name, &partitions, &from, &to]).await?;
     if moved == moves.len() as u64 { Ok(()) } else { Err(StoreError::Stale) }
 }
 

@@ -1,7 +1,9 @@
 //! On a real server; every test has a database of its own.
 
 mod account;
+mod ahead;
 mod generated;
+mod newest;
 
 use std::sync::LazyLock;
 use std::sync::atomic::{AtomicU32, Ordering};
@@ -80,7 +82,7 @@ async fn rows_and_offsets_are_stored_together() {
     let settings = database();
     let mut store = store(&settings).await;
     let rows = [row("a", 0), row("b", 0), row("a", 1)];
-    let stored = store.write(&rows, &topic(), &[step(0, 0, 2), step(1, 0, 1)], now()).await.unwrap();
+    let stored = store.write(&rows, &Ahead::default(), &topic(), &[step(0, 0, 2), step(1, 0, 1)], now()).await.unwrap();
     assert_eq!(stored, Stored { rows: 3, duplicates: 0 });
     assert_eq!((next_offset(&mut store, 0).await, next_offset(&mut store, 1).await), (2, 1));
     assert_eq!(count(&mut store, "SELECT count(*) FROM check_results WHERE target = 'a'").await, 2);
@@ -95,7 +97,7 @@ async fn every_column_arrives() {
         let mut row = decode(Some(&std::fs::read(path).unwrap()), now()).unwrap();
         row.target = name.to_owned();
         let from = next_offset(&mut store, 0).await;
-        store.write(&[row], &topic(), &[step(0, from, from + 1)], now()).await.unwrap();
+        store.write(&[row], &Ahead::default(), &topic(), &[step(0, from, from + 1)], now()).await.unwrap();
     }
     let flat: String = ask(
         &mut store,
@@ -131,7 +133,7 @@ async fn addresses_of_both_families_arrive() {
     rows[0].ip = Some("192.0.2.7".parse().unwrap());
     rows[1].ip = Some("2001:db8::7".parse().unwrap());
     rows[2].ip = None;
-    store.write(&rows, &topic(), &[step(0, 0, 3)], now()).await.unwrap();
+    store.write(&rows, &Ahead::default(), &topic(), &[step(0, 0, 3)], now()).await.unwrap();
     let found: String =
         ask(&mut store, "SELECT string_agg(coalesce(host(ip), '-'), ' ' ORDER BY target) FROM check_results", &[])
             .await;
@@ -142,14 +144,14 @@ async fn addresses_of_both_families_arrive() {
 async fn a_slot_is_stored_once() {
     let settings = database();
     let mut store = store(&settings).await;
-    store.write(&[row("a", 0)], &topic(), &[step(0, 0, 1)], now()).await.unwrap();
+    store.write(&[row("a", 0)], &Ahead::default(), &topic(), &[step(0, 0, 1)], now()).await.unwrap();
     // One that is there already, one that is twice in the batch, and a new one.
     let rows = [row("a", 0), row("b", 0), row("b", 0), row("c", 0)];
-    let stored = store.write(&rows, &topic(), &[step(0, 1, 5)], now()).await.unwrap();
+    let stored = store.write(&rows, &Ahead::default(), &topic(), &[step(0, 1, 5)], now()).await.unwrap();
     assert_eq!(stored, Stored { rows: 2, duplicates: 2 });
     assert_eq!(next_offset(&mut store, 0).await, 5);
     // The temporary table is empty again.
-    let stored = store.write(&[row("a", 0)], &topic(), &[step(0, 5, 6)], now()).await.unwrap();
+    let stored = store.write(&[row("a", 0)], &Ahead::default(), &topic(), &[step(0, 5, 6)], now()).await.unwrap();
     assert_eq!(stored, Stored { rows: 0, duplicates: 1 });
     assert_eq!(count(&mut store, "SELECT count(*) FROM checks").await, 3);
 }
@@ -161,8 +163,10 @@ async fn a_consumer_that_lost_its_partition_stores_nothing() {
     let mut new = Store::new(settings);
     assert_eq!(old.claim(&topic(), &[0]).await.unwrap(), [(0, 0)]);
     assert_eq!(new.claim(&topic(), &[0]).await.unwrap(), [(0, 0)]);
-    new.write(&[row("a", 0)], &topic(), &[step(0, 0, 1)], now()).await.unwrap();
-    let late = old.write(&[row("a", 0), row("b", 0)], &topic(), &[step(0, 0, 2), step(1, 0, 1)], now()).await;
+    new.write(&[row("a", 0)], &Ahead::default(), &topic(), &[step(0, 0, 1)], now()).await.unwrap();
+    let late = old
+        .write(&[row("a", 0), row("b", 0)], &Ahead::default(), &topic(), &[step(0, 0, 2), step(1, 0, 1)], now())
+        .await;
     assert!(matches!(late, Err(StoreError::Stale)), "{late:?}");
     assert_eq!(count(&mut new, "SELECT count(*) FROM checks").await, 1);
     assert_eq!((next_offset(&mut new, 0).await, next_offset(&mut new, 1).await), (1, 0));
@@ -173,15 +177,16 @@ async fn a_frozen_owner_is_ended() {
     let settings = database();
     let mut frozen = store(&settings).await;
     frozen.claim(&topic(), &[0]).await.unwrap();
-    let session = frozen.session().await.unwrap();
-    let transaction = session.client.transaction().await.unwrap();
-    offsets::advance(&transaction, &topic(), &[step(0, 0, 9)]).await.unwrap();
+    let client = &frozen.session().await.unwrap().client;
+    client.batch_execute("BEGIN").await.unwrap();
+    let statement = client.prepare(offsets::ADVANCE).await.unwrap();
+    offsets::advance(client, &statement, &topic(), &[step(0, 0, 9)]).await.unwrap();
 
     let mut heir = Store::new(settings);
     let blocked = heir.claim(&topic(), &[0]).await;
     assert!(matches!(blocked, Err(StoreError::Locked(_))), "{blocked:?}");
     assert_eq!(heir.claim(&topic(), &[0]).await.unwrap(), [(0, 0)]);
-    assert!(transaction.commit().await.is_err());
+    assert!(client.batch_execute("COMMIT").await.is_err());
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -192,7 +197,7 @@ async fn rows_that_postgres_refuses_are_found() {
     let mut rows: Vec<Row> = (0..50).map(|second| row("a", second)).collect();
     rows[7].status_code = Some(418);
     rows[33].status_code = Some(418);
-    let written = store.write(&rows, &topic(), &[step(0, 0, 50)], now()).await;
+    let written = store.write(&rows, &Ahead::default(), &topic(), &[step(0, 0, 50)], now()).await;
     assert!(matches!(written, Err(StoreError::Content(_))), "{written:?}");
     let refused = store.refused(&rows, now()).await.unwrap();
     assert_eq!(refused.iter().map(|(index, _)| *index).collect::<Vec<_>>(), [7, 33]);
@@ -205,7 +210,7 @@ async fn days_are_made_ahead_and_when_needed() {
     let settings = database();
     let mut store = store(&settings).await;
     let old = row("a", -300 * 86_400);
-    store.write(&[old, row("a", 0)], &topic(), &[step(0, 0, 2)], now()).await.unwrap();
+    store.write(&[old, row("a", 0)], &Ahead::default(), &topic(), &[step(0, 0, 2)], now()).await.unwrap();
     let days: String = ask(
         &mut store,
         "SELECT string_agg(relid::text, ' ' ORDER BY relid::text) FROM pg_partition_tree('checks') WHERE isleaf",
@@ -219,9 +224,9 @@ async fn days_are_made_ahead_and_when_needed() {
 async fn a_day_that_was_dropped_is_made_again() {
     let settings = database();
     let mut store = store(&settings).await;
-    store.write(&[row("a", 0)], &topic(), &[step(0, 0, 1)], now()).await.unwrap();
+    store.write(&[row("a", 0)], &Ahead::default(), &topic(), &[step(0, 0, 1)], now()).await.unwrap();
     execute(&mut store, "DROP TABLE checks_20261121").await;
-    let stored = store.write(&[row("a", 1)], &topic(), &[step(0, 1, 2)], now()).await.unwrap();
+    let stored = store.write(&[row("a", 1)], &Ahead::default(), &topic(), &[step(0, 1, 2)], now()).await.unwrap();
     assert_eq!(stored, Stored { rows: 1, duplicates: 0 });
 }
 
@@ -230,9 +235,10 @@ async fn two_consumers_make_the_same_day_at_once() {
     let settings = database();
     let (mut one, mut two) = (store(&settings).await, Store::new(settings));
     let (rows, others) = ([row("a", 0)], [row("b", 0)]);
+    let none = Ahead::default();
     let (topic, first, second) = (topic(), [step(0, 0, 1)], [step(1, 0, 1)]);
     let (left, right) =
-        tokio::join!(one.write(&rows, &topic, &first, now()), two.write(&others, &topic, &second, now()));
+        tokio::join!(one.write(&rows, &none, &topic, &first, now()), two.write(&others, &none, &topic, &second, now()));
     assert_eq!((left.unwrap().rows, right.unwrap().rows), (1, 1));
 }
 
@@ -240,13 +246,13 @@ async fn two_consumers_make_the_same_day_at_once() {
 async fn a_lost_connection_is_made_anew() {
     let settings = database();
     let mut store = store(&settings).await;
-    store.write(&[row("a", 0)], &topic(), &[step(0, 0, 1)], now()).await.unwrap();
+    store.write(&[row("a", 0)], &Ahead::default(), &topic(), &[step(0, 0, 1)], now()).await.unwrap();
     let pid: i32 = ask(&mut store, "SELECT pg_backend_pid()", &[]).await;
     let mut other = Store::new(settings);
     let _: bool = ask(&mut other, "SELECT pg_terminate_backend($1, 1000)", &[&pid]).await;
     let mut tries = 0;
     let stored = loop {
-        match store.write(&[row("a", 1)], &topic(), &[step(0, 1, 2)], now()).await {
+        match store.write(&[row("a", 1)], &Ahead::default(), &topic(), &[step(0, 1, 2)], now()).await {
             Err(StoreError::Unavailable(_)) if tries < 3 => tries += 1,
             stored => break stored.unwrap(),
         }
@@ -297,7 +303,7 @@ async fn a_read_only_database_is_waited_out() {
     let settings = database();
     let mut store = store(&settings).await;
     execute(&mut store, "SET default_transaction_read_only = on").await;
-    let refused = store.write(&[row("a", 0)], &topic(), &[step(0, 0, 1)], now()).await;
+    let refused = store.write(&[row("a", 0)], &Ahead::default(), &topic(), &[step(0, 0, 1)], now()).await;
     assert!(matches!(refused, Err(StoreError::Unavailable(_))), "{refused:?}");
 }
 
@@ -330,17 +336,17 @@ async fn tables_that_have_vanished_are_made_anew() {
 async fn a_server_that_hangs_is_given_up() {
     let settings = database();
     let mut other = store(&settings).await;
-    other.write(&[row("a", 0)], &topic(), &[step(0, 0, 1)], now()).await.unwrap();
+    other.write(&[row("a", 0)], &Ahead::default(), &topic(), &[step(0, 0, 1)], now()).await.unwrap();
     let mut store = Store::new(Postgres { timeout: Duration::from_millis(300), ..settings });
     let session = other.session().await.unwrap();
     let transaction = session.client.transaction().await.unwrap();
     transaction.batch_execute("LOCK TABLE checks IN ACCESS EXCLUSIVE MODE").await.unwrap();
-    let hung = store.write(&[row("a", 1)], &topic(), &[step(0, 1, 2)], now()).await;
+    let hung = store.write(&[row("a", 1)], &Ahead::default(), &topic(), &[step(0, 1, 2)], now()).await;
     assert!(matches!(hung, Err(StoreError::Unavailable(_) | StoreError::Locked(_))), "{hung:?}");
     drop(transaction);
     // A busy machine may need a few tries.
     let stored = loop {
-        match store.write(&[row("a", 1)], &topic(), &[step(0, 1, 2)], now()).await {
+        match store.write(&[row("a", 1)], &Ahead::default(), &topic(), &[step(0, 1, 2)], now()).await {
             Ok(stored) => break stored,
             Err(error) => assert!(matches!(error, StoreError::Unavailable(_) | StoreError::Locked(_)), "{error:?}"),
         }

@@ -28,7 +28,7 @@ fn rows(target: &str, text: &str) -> Vec<Row> {
 async fn stored(rows: &[Row]) -> Store {
     let mut store = store(&database()).await;
     let moved = i64::try_from(rows.len()).unwrap();
-    let stored = store.write(rows, &topic(), &[step(0, 0, moved)], now()).await.unwrap();
+    let stored = store.write(rows, &Ahead::default(), &topic(), &[step(0, 0, moved)], now()).await.unwrap();
     assert_eq!(stored.duplicates, 0);
     store
 }

@@ -138,7 +138,7 @@ async fn what_the_decoder_lets_pass_postgres_takes() {
             }
         }
         let next = offset + MESSAGES as i64;
-        let written = store.write(&rows, &topic(), &[step(0, offset, next)], now()).await;
+        let written = store.write(&rows, &Ahead::default(), &topic(), &[step(0, offset, next)], now()).await;
         if let Err(error) = written {
             let refused = store.refused(&rows, now()).await.unwrap();
             let refused = refused.iter().map(|(index, why)| (why, String::from_utf8_lossy(&sources[*index])));

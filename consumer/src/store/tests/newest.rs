@@ -1,0 +1,48 @@
+//! The newest results.
+
+use super::*;
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_newest_results_are_found_in_whichever_day_they_are() {
+    let settings = database();
+    let mut store = store(&settings).await;
+    let mut away = row("a", -50);
+    away.location = "elsewhere".to_owned();
+    let rows =
+        [row("a", 0), row("a", -100), row("a", -3 * 86_400), row("old", -40 * 86_400), row("old", -41 * 86_400), away];
+    store.write(&rows, &Ahead::default(), &topic(), &[step(0, 0, 6)], now()).await.unwrap();
+    let seconds = "extract(epoch FROM scheduled_at - '2026-11-21 05:00:00+00')::bigint";
+    let latest = format!(
+        "SELECT string_agg(concat_ws(' ', target, location, {seconds}), ', ' ORDER BY target, location) FROM latest_results()"
+    );
+    let latest: String = ask(&mut store, &latest, &[]).await;
+    assert_eq!(latest, "a elsewhere -50, a local 0, old local -3456000");
+    let last = format!("SELECT string_agg(concat_ws(' ', location, {seconds}), ', ') FROM last_results('a', 3)");
+    let last: String = ask(&mut store, &last, &[]).await;
+    assert_eq!(last, "local 0, elsewhere -50, local -100");
+    // Every column is the one that the view calls so.
+    let same = "SELECT (SELECT array_agg(r ORDER BY scheduled_at) FROM last_results('a') r) \
+                = (SELECT array_agg(r ORDER BY scheduled_at) FROM check_results r WHERE target = 'a')";
+    assert!(ask::<bool>(&mut store, same, &[]).await);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_last_results_go_back_as_far_as_they_must() {
+    let settings = database();
+    let mut store = store(&settings).await;
+    let now = Timestamp::now();
+    // Seconds ago.
+    let rows = [10, 20, 2 * 86_400, 9 * 86_400].map(|ago| {
+        let mut row = row("a", 0);
+        row.scheduled_at = now - jiff::SignedDuration::from_secs(ago);
+        row
+    });
+    store.write(&rows, &Ahead::default(), &topic(), &[step(0, 0, 4)], now).await.unwrap();
+    for most in 0..6 {
+        let found = count(&mut store, &format!("SELECT count(*) FROM last_results('a', {most})")).await;
+        assert_eq!(found, most.min(4), "{most}");
+    }
+    let newest =
+        "SELECT count(*) FROM last_results('a', 1) WHERE scheduled_at = (SELECT max(scheduled_at) FROM checks)";
+    assert_eq!(count(&mut store, newest).await, 1);
+}
