@@ -11,12 +11,15 @@ use anyhow::Context as _;
 use jiff::Timestamp;
 use local::process::Process;
 use local::site::{Behaviour, Response, Site};
+use rdkafka::ClientConfig;
+use rdkafka::consumer::{BaseConsumer, Consumer as _};
 use tokio::task::JoinSet;
 
 use crate::database::Database;
 use crate::figures::{Goal, Line, quantile};
-use crate::ground::{Ground, Plot, stop};
+use crate::ground::{Ground, PATIENCE, Plot, stop};
 use crate::results::{Sender, TARGETS, result};
+use crate::sink::stored;
 
 /// How often the poller looks. A row may have been visible so much earlier than it says.
 const LOOK: Duration = Duration::from_millis(5);
@@ -34,15 +37,18 @@ pub(crate) async fn run(ground: &Ground) -> anyhow::Result<Vec<Line>> {
         let database = Database::open(&plot.postgres_url, &plot.name).await?;
         database.is_durable().await?;
         let mut consumer = plot.start("consumer", &[])?;
-        tokio::time::timeout(crate::ground::PATIENCE, consumer.says("partitions assigned")).await??;
+        tokio::time::timeout(PATIENCE, consumer.says("partitions assigned")).await??;
         let stopped = Arc::new(AtomicBool::new(false));
         let mut poller = JoinSet::new();
         poller.spawn(poll(Database::open(&plot.postgres_url, &plot.name).await?, stopped.clone()));
         let begin = Timestamp::now().as_microsecond() + micros(WARM);
         let seconds = WARM + Duration::from_secs(ground.or_quick(40, 5));
         let how = if rate < 5000 { checked(&plot, rate, seconds).await? } else { sent(&plot, rate, seconds).await? };
-        let seen = settled(&database, &stopped, &mut poller).await?;
+        settled(&plot, &database).await?;
         stop(consumer).await?;
+        // It looks once more.
+        stopped.store(true, Ordering::Relaxed);
+        let seen = poller.join_next().await.context("no poller")???;
         lines.extend(report(&database, rate, how, begin, &seen).await?);
         database.remove(ground).await?;
     }
@@ -96,34 +102,41 @@ async fn poll(database: Database, stopped: Arc<AtomicBool>) -> anyhow::Result<Se
     let question = "SELECT (extract(epoch FROM max(updated_at)) * 1e6)::bigint FROM consumer_offsets";
     let statement = database.client.prepare(question).await?;
     let mut seen = Seen::new();
-    while !stopped.load(Ordering::Relaxed) {
+    loop {
+        let last = stopped.load(Ordering::Relaxed);
         let batch: Option<i64> = database.client.query_one(&statement, &[]).await?.get(0);
         let at = Timestamp::now().as_microsecond();
         if let Some(batch) = batch.filter(|batch| seen.last().is_none_or(|(_, last)| batch > last)) {
             seen.push((at, batch));
         }
+        if last {
+            return Ok(seen);
+        }
         tokio::time::sleep(LOOK).await;
     }
-    Ok(seen)
 }
 
-/// Waits until nothing comes any more, and ends the poller.
-async fn settled(
-    database: &Database,
-    stopped: &AtomicBool,
-    poller: &mut JoinSet<anyhow::Result<Seen>>,
-) -> anyhow::Result<Seen> {
-    let mut rows = -1;
-    loop {
-        tokio::time::sleep(Duration::from_secs(2)).await;
-        let now = database.number("SELECT count(*) FROM checks").await?;
-        if now == rows {
-            break;
-        }
-        rows = now;
+/// Waits until the whole topic is stored.
+async fn settled(plot: &Plot, database: &Database) -> anyhow::Result<()> {
+    let records = tokio::task::block_in_place(|| records(plot))?;
+    let began = Instant::now();
+    while stored(database).await? < records {
+        anyhow::ensure!(began.elapsed() < PATIENCE, "not all results came");
+        tokio::time::sleep(Duration::from_millis(100)).await;
     }
-    stopped.store(true, Ordering::Relaxed);
-    poller.join_next().await.context("no poller")??
+    Ok(())
+}
+
+/// How many records the topic has.
+fn records(plot: &Plot) -> anyhow::Result<i64> {
+    let client: BaseConsumer = ClientConfig::new().set("bootstrap.servers", &plot.brokers).create()?;
+    let metadata = client.fetch_metadata(Some(&plot.topic), PATIENCE)?;
+    let mut records = 0;
+    for partition in metadata.topics().iter().flat_map(|topic| topic.partitions()) {
+        let (low, high) = client.fetch_watermarks(&plot.topic, partition.id(), PATIENCE)?;
+        records += high - low;
+    }
+    Ok(records)
 }
 
 async fn report(database: &Database, rate: usize, how: &str, begin: i64, seen: &Seen) -> anyhow::Result<Vec<Line>> {

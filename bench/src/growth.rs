@@ -1,9 +1,12 @@
 //! What the table costs as it grows: queries of a user, rows of the consumer, and bytes on the disk.
 //!
 //! The table is filled in the server, a day's table at a time, with results of 1,000 targets at an interval that makes a million
-//! rows a day. Flat is what costs the same CPU: the clock on the wall also counts what else the machine does. The consumer's rows are those of tomorrow; they are taken away again after they have been measured.
+//! rows a day. A small table stands beside the one that grows, and is asked in turn with it. Flat is what costs the same CPU: the
+//! clock on the wall also counts what else the machine does. The consumer's rows are those of tomorrow; they are taken away again
+//! when they have been measured.
 
 use std::collections::VecDeque;
+use std::ops::RangeInclusive;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
@@ -47,97 +50,131 @@ const QUERIES: [(&str, &str, usize); 3] = [
     ),
 ];
 
-/// What was found at one size.
-struct Size {
+/// A table, and what was found in it.
+struct Table {
+    database: Database,
+    /// Its session in Postgres.
+    backend: Pid,
     rows: i64,
     /// Milliseconds until the answer, and of CPU in Postgres, for each of [`QUERIES`].
     queries: Vec<(f64, f64)>,
-    added: Run,
+    added: Option<Run>,
     /// Bytes of a row of the consumer's: in the table, in its index.
     bytes: (f64, f64),
 }
 
 pub(crate) async fn run(ground: &Ground) -> anyhow::Result<Vec<Line>> {
     let plot = ground.plot(8).await?;
-    let database = Database::open(&plot.postgres_url, &plot.name).await?;
-    database.is_durable().await?;
-    plot.migrate(&plot.postgres_url).await?;
-    database.client.batch_execute(DIMENSIONS).await?;
     let today = Timestamp::now().to_zoned(TimeZone::UTC).date();
     let tomorrow = today.tomorrow()?.to_zoned(TimeZone::UTC)?.timestamp().as_millisecond();
     tokio::task::block_in_place(|| fill(&plot.brokers, &plot.topic, ADDED, tomorrow, ADDED_INTERVAL))?;
-    fill_days(&database, VecDeque::from([today])).await?;
-    let mut sizes = Vec::new();
+    let sizes = ground.or_quick(ground.millions.clone(), vec![1, 2]);
+    let (first, others) = sizes.split_first().context("no size")?;
+    // Both are there at the same time, and asked in turn, so that whatever else the machine does strikes both.
+    let mut small = Table::new(ground, &plot, "small", today).await?;
+    let mut large = Table::new(ground, &plot, "large", today).await?;
+    small.fill(today, 1..=*first).await?;
+    let mut lines = Vec::new();
     let mut filled = 0;
-    for days in ground.or_quick(ground.millions.clone(), vec![1, 2]) {
-        let wanted = (filled + 1..=days).map(|back| today.checked_sub(i64::from(back).days()));
-        fill_days(&database, wanted.collect::<Result<_, _>>()?).await?;
-        filled = days;
-        sizes.push(measure(ground, &plot, &database, today.tomorrow()?).await?);
+    for days in others {
+        large.fill(today, filled + 1..=*days).await?;
+        filled = *days;
+        ground.say(&format!("{days} days are filled"));
+        ask(&mut small, &mut large).await?;
+        for table in [&mut small, &mut large] {
+            table.add(&plot, today.tomorrow()?).await?;
+        }
+        lines.extend(compared(&small, &large));
     }
-    database.remove(ground).await?;
-    Ok(lines(&sizes))
+    lines.push(Line::new("on the disk, table", "bytes/row", large.bytes.0));
+    lines.push(Line::new("on the disk, index", "bytes/row", large.bytes.1));
+    small.database.remove(ground).await?;
+    large.database.remove(ground).await?;
+    Ok(lines)
 }
 
-fn lines(sizes: &[Size]) -> Vec<Line> {
-    let Some(first) = sizes.first() else { return Vec::new() };
-    let at = |size: &Size| format!("{:.1} million rows", size.rows as f64 / 1e6);
+fn compared(small: &Table, large: &Table) -> Vec<Line> {
+    let at = |table: &Table| format!("{:.1} million rows", table.rows as f64 / 1e6);
     let mut lines = Vec::new();
     for (index, (what, ..)) in QUERIES.iter().enumerate() {
-        for (number, size) in sizes.iter().enumerate() {
-            let (took, used) = size.queries[index];
-            lines.push(Line::new(format!("{what}, {}", at(size)), "ms", took));
-            let line = Line::new("CPU in Postgres for it", "ms", used);
-            let beside = || line.clone().beside(at(first), first.queries[index].1).goal(Goal::AtMost(FLAT));
-            lines.push(if number == 0 { line } else { beside() });
-        }
+        let ((took, used), (theirs_took, theirs_used)) = (large.queries[index], small.queries[index]);
+        lines.push(Line::new(format!("{what}, {}", at(large)), "ms", took).beside(at(small), theirs_took));
+        let used = Line::new("CPU in Postgres for it", "ms", used).beside(at(small), theirs_used);
+        lines.push(used.goal(Goal::AtMost(FLAT)));
     }
-    for (number, size) in sizes.iter().enumerate() {
-        lines.push(Line::new(format!("rows of the consumer, {}", at(size)), "rows/s", size.added.rate));
-        let line = Line::new("CPU in Postgres for them", "µs/row", size.added.postgres);
-        let beside = || line.clone().beside(at(first), first.added.postgres).goal(Goal::AtMost(FLAT));
-        lines.push(if number == 0 { line } else { beside() });
-    }
-    if let Some(last) = sizes.last() {
-        lines.push(Line::new("on the disk, table", "bytes/row", last.bytes.0));
-        lines.push(Line::new("on the disk, index", "bytes/row", last.bytes.1));
+    if let (Some(ours), Some(theirs)) = (large.added, small.added) {
+        let rate = Line::new(format!("rows of the consumer, {}", at(large)), "rows/s", ours.rate);
+        lines.push(rate.beside(at(small), theirs.rate));
+        let used = Line::new("CPU in Postgres for them", "µs/row", ours.postgres).beside(at(small), theirs.postgres);
+        lines.push(used.goal(Goal::AtMost(FLAT)));
     }
     lines
 }
 
-async fn measure(ground: &Ground, plot: &Plot, database: &Database, tomorrow: Date) -> anyhow::Result<Size> {
-    let rows = database.number("SELECT count(*) FROM checks").await?;
-    ground.say(&format!("{rows} rows"));
-    let backend = i32::try_from(database.number("SELECT pg_backend_pid()::bigint").await?)?;
-    let backend = Pid::from_raw(backend).context("no process")?;
-    let mut queries = Vec::new();
+/// Asks both tables the same, in turn.
+async fn ask(small: &mut Table, large: &mut Table) -> anyhow::Result<()> {
+    for table in [&mut *small, &mut *large] {
+        table.rows = table.database.number("SELECT count(*) FROM checks").await?;
+        table.queries.clear();
+    }
     for (what, query, targets) in QUERIES {
         // The first round brings what it needs into memory.
-        let (mut took, mut used) = (Vec::new(), Duration::ZERO);
         for round in 0..2 {
-            took.clear();
-            let before = running(backend)?;
+            let mut found = [(Vec::new(), Duration::ZERO), (Vec::new(), Duration::ZERO)];
             for target in (0..TARGETS).step_by(TARGETS / targets) {
-                let began = Instant::now();
-                let answer = database.client.simple_query(&query.replace('$', &format!("shop-{target:04}"))).await?;
-                took.push(began.elapsed().as_secs_f64() * 1e3);
-                anyhow::ensure!(answer.len() > 1, "{what}: no answer in round {round}");
+                for (table, (took, used)) in [&*small, &*large].into_iter().zip(&mut found) {
+                    let (began, before) = (Instant::now(), running(table.backend)?);
+                    let query = query.replace('$', &format!("shop-{target:04}"));
+                    let answer = table.database.client.simple_query(&query).await?;
+                    took.push(began.elapsed().as_secs_f64() * 1e3);
+                    *used += running(table.backend)? - before;
+                    anyhow::ensure!(answer.len() > 1, "{what}: no answer");
+                }
             }
-            used = running(backend)? - before;
+            if round == 1 {
+                for (table, (took, used)) in [&mut *small, &mut *large].into_iter().zip(found) {
+                    table.queries.push((median(took), used.as_secs_f64() * 1e3 / targets as f64));
+                }
+            }
         }
-        queries.push((median(took), used.as_secs_f64() * 1e3 / targets as f64));
-        ground.say(&format!("{what}: {:?} ms", queries.last()));
     }
-    database.client.batch_execute("DELETE FROM consumer_offsets").await?;
-    let added = consume(plot, database, ADDED).await?;
-    let table = format!("checks_{}", tomorrow.strftime("%Y%m%d"));
-    #[expect(clippy::cast_precision_loss, reason = "bytes of some rows")]
-    let of_row = |bytes: i64| bytes as f64 / ADDED as f64;
-    let heap = database.number(&format!("SELECT pg_relation_size('{table}')")).await?;
-    let index = database.number(&format!("SELECT pg_indexes_size('{table}')")).await?;
-    database.client.batch_execute(&format!("TRUNCATE {table}")).await?;
-    ground.say(&format!("added {added:?}"));
-    Ok(Size { rows, queries, added, bytes: (of_row(heap), of_row(index)) })
+    Ok(())
+}
+
+impl Table {
+    /// With the rows of today, up to now.
+    async fn new(ground: &Ground, plot: &Plot, name: &str, today: Date) -> anyhow::Result<Self> {
+        let database = Database::new(ground, &format!("{}_{name}", plot.name)).await?;
+        database.is_durable().await?;
+        plot.migrate(&database.url).await?;
+        database.client.batch_execute(DIMENSIONS).await?;
+        let backend = i32::try_from(database.number("SELECT pg_backend_pid()::bigint").await?)?;
+        let backend = Pid::from_raw(backend).context("no process")?;
+        let mut table = Self { database, backend, rows: 0, queries: Vec::new(), added: None, bytes: (0.0, 0.0) };
+        table.fill(today, 0..=0).await?;
+        Ok(table)
+    }
+
+    /// Lets the consumer add its rows, and takes them away.
+    async fn add(&mut self, plot: &Plot, tomorrow: Date) -> anyhow::Result<()> {
+        let database = &self.database;
+        database.client.batch_execute("DELETE FROM consumer_offsets").await?;
+        self.added = Some(consume(plot, database, ADDED).await?);
+        let table = format!("checks_{}", tomorrow.strftime("%Y%m%d"));
+        #[expect(clippy::cast_precision_loss, reason = "bytes of some rows")]
+        let of_row = |bytes: i64| bytes as f64 / ADDED as f64;
+        let heap = database.number(&format!("SELECT pg_relation_size('{table}')")).await?;
+        let index = database.number(&format!("SELECT pg_indexes_size('{table}')")).await?;
+        database.client.batch_execute(&format!("TRUNCATE {table}")).await?;
+        self.bytes = (of_row(heap), of_row(index));
+        Ok(())
+    }
+
+    /// Fills days, counted back from today.
+    async fn fill(&mut self, today: Date, back: RangeInclusive<u16>) -> anyhow::Result<()> {
+        let days = back.map(|back| today.checked_sub(i64::from(back).days()));
+        fill_days(&self.database, days.collect::<Result<_, _>>()?).await
+    }
 }
 
 /// Fills days up to now, two at a time.

@@ -223,7 +223,8 @@ impl Sample {
     }
 }
 
-async fn stored(database: &Database) -> anyhow::Result<i64> {
+/// How many records are stored.
+pub(crate) async fn stored(database: &Database) -> anyhow::Result<i64> {
     database.number("SELECT sum(next_offset)::bigint FROM consumer_offsets").await
 }
 
