@@ -24,7 +24,7 @@ use sites::{HOSTS, PATTERN, Scheme, Sites, host};
 /// Checks a second over HTTP; over HTTPS a third of it, since the site's side of the handshakes runs on the same cores.
 const RATE: u32 = 3000;
 /// A time for allocations, connections and chains to settle.
-const SETTLES: Duration = Duration::from_secs(4);
+const SETTLES: Duration = Duration::from_secs(3);
 
 /// What is measured, over one scheme.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -37,12 +37,11 @@ enum Subject {
 pub(crate) async fn run(ground: &Ground) -> anyhow::Result<Vec<Line>> {
     let sites = Sites::start().await?;
     let plot = ground.plot(8).await?;
-    let (rounds, lasts) = ground.or_quick((5, Duration::from_secs(8)), (1, Duration::from_secs(4)));
+    let (rounds, lasts) = ground.or_quick((3, Duration::from_secs(5)), (1, Duration::from_secs(4)));
     let mut figures: BTreeMap<(Scheme, Subject), Vec<f64>> = BTreeMap::new();
     for round in 1..=rounds {
         for scheme in Scheme::ALL {
             for subject in subjects(scheme) {
-                ground.say(&format!("probe: round {round} of {rounds}, {}, {subject:?}", scheme.name()));
                 let micros = match subject {
                     Subject::Ours => ours(&plot, &sites, scheme, lasts).await?,
                     Subject::Floor(client) => clients::measure(client, &sites, scheme, rate(scheme), lasts).await?,
@@ -51,6 +50,8 @@ pub(crate) async fn run(ground: &Ground) -> anyhow::Result<Vec<Line>> {
                         None => continue,
                     },
                 };
+                let name = scheme.name();
+                ground.say(&format!("round {round} of {rounds}, {name}: {subject:?} {micros:.0} µs a check"));
                 figures.entry((scheme, subject)).or_default().push(micros);
             }
         }
