@@ -24,6 +24,8 @@ use crate::targets::Target;
 const LONGEST_SLEEP: Duration = Duration::from_secs(1);
 /// How many times as long as the runtime took to come round a slot from before the start waits for its turn.
 const RESTS: u32 = 3;
+/// Why a slot is late.
+const TOO_LATE: &str = "its next slot came before it could start";
 /// A step back of the wall clock by more than this is noticed, in milliseconds.
 const STEP_BACK_MILLIS: i64 = 1000;
 
@@ -129,8 +131,7 @@ impl Head {
     /// A slot that is due, or was.
     async fn take(&mut self, due: Due) {
         if due.action == Action::Missed {
-            let detail = "its next slot came before it could start".to_owned();
-            self.miss(due, FailureClass::Late, detail).await;
+            self.miss(due, FailureClass::Late, TOO_LATE.to_owned()).await;
         } else if let Some(place) = self.room.now() {
             self.start(due, place);
         } else {
@@ -200,20 +201,20 @@ impl Checker {
         self.counts.running.inc();
         let identity = Identity { target: &target, location: &self.location, slot: due.slot };
         let next_at = due.slot.as_millis() + i64::try_from(target.interval.as_millis()).unwrap_or(i64::MAX / 2);
-        let result = tokio::select! {
-            biased;
-            // The runtime may have been busy since the slot was taken.
-            () = std::future::ready(()), if started_at.as_millisecond() >= next_at => {
-                let detail = "its next slot came before it could start".to_owned();
-                identity.not_checked(started_at, State::Missed, FailureClass::Late, detail)
-            }
-            mut evidence = self.probe.check(&target) => {
-                let outcome = judge(&target, &mut evidence);
-                identity.checked(started_at, evidence.dns, evidence.http, outcome)
-            }
-            () = self.give_up.cancelled() => {
-                let detail = "the producer was told to stop before the check ended".to_owned();
-                identity.not_checked(started_at, State::Unmeasured, FailureClass::Stopped, detail)
+        // The runtime may have been busy since the slot was taken.
+        let result = if started_at.as_millisecond() >= next_at {
+            identity.not_checked(started_at, State::Missed, FailureClass::Late, TOO_LATE.to_owned())
+        } else {
+            tokio::select! {
+                biased;
+                mut evidence = self.probe.check(&target) => {
+                    let outcome = judge(&target, &mut evidence);
+                    identity.checked(started_at, evidence.dns, evidence.http, outcome)
+                }
+                () = self.give_up.cancelled() => {
+                    let detail = "the producer was told to stop before the check ended".to_owned();
+                    identity.not_checked(started_at, State::Unmeasured, FailureClass::Stopped, detail)
+                }
             }
         };
         self.counts.running.dec();
