@@ -59,11 +59,20 @@ impl Kafka {
     /// Starts a broker that has a listener more for each of these addresses, and tells clients that come there to go on
     /// through that address. So each of several relays can stand between the broker and one of its clients.
     pub fn start_behind(data: Option<&Path>, relays: &[SocketAddr]) -> Result<Kafka, Error> {
+        Kafka::start_own(data, relays, None)
+    }
+
+    /// Starts a broker that has a listener more, for clients that say by SASL PLAIN that they are [`USER`].
+    pub fn start_with_login(password: &str) -> Result<Kafka, Error> {
+        Kafka::start_own(None, &[], Some(password))
+    }
+
+    fn start_own(data: Option<&Path>, relays: &[SocketAddr], password: Option<&str>) -> Result<Kafka, Error> {
         let distribution = Distribution::find()?;
         archive_classes(&distribution);
         let archive = distribution.archive.as_deref().filter(|archive| archive.exists());
         let class_loading = archive.map(|archive| format!("-XX:SharedArchiveFile={}", archive.display()));
-        let broker = Broker::start(distribution, data, class_loading, relays)?;
+        let broker = Broker::start(distribution, data, class_loading, relays, password)?;
         Ok(Kafka { brokers: broker.address(), origin: Origin::Own(Box::new(broker)) })
     }
 
@@ -89,17 +98,6 @@ impl Kafka {
     /// What `bootstrap.servers` takes.
     pub fn brokers(&self) -> &str {
         &self.brokers
-    }
-
-    /// Starts a broker that has a listener more, for clients that say by SASL PLAIN that they are [`USER`].
-    pub fn start_with_login(password: &str) -> Result<Kafka, Error> {
-        let mut kafka = Kafka::start(None)?;
-        let broker = kafka.own()?;
-        broker.login = Some((free_port(), password.to_owned()));
-        broker.configure()?;
-        kafka.stop()?;
-        kafka.start_again()?;
-        Ok(kafka)
     }
 
     /// Where the listener with a password is.
@@ -177,6 +175,7 @@ impl Broker {
         data: Option<&Path>,
         class_loading: Option<String>,
         relays: &[SocketAddr],
+        password: Option<&str>,
     ) -> Result<Broker, Error> {
         let home = Home::new(data, "kafka")?;
         // Nobody will read what is in a temporary folder, so its broker need not be asked politely.
@@ -196,6 +195,7 @@ impl Broker {
             broker.port = free_port();
             broker.controller_port = free_port();
             broker.edges = relays.iter().map(|relay| (free_port(), *relay)).collect();
+            broker.login = password.map(|password| (free_port(), password.to_owned()));
             broker.configure()?;
             match broker.run() {
                 Err(_) if attempt < PORT_ATTEMPTS && broker.guarded.log_says("Address already in use") => attempt += 1,
@@ -272,7 +272,7 @@ fn archive_classes(distribution: &Distribution) {
         let class_loading = format!("-XX:ArchiveClassesAtExit={}", partial.display());
         let once =
             Distribution { java: distribution.java.clone(), classpath: distribution.classpath.clone(), archive: None };
-        Broker::start(once, None, Some(class_loading), &[])?.guarded.end(Signal::TERM)?;
+        Broker::start(once, None, Some(class_loading), &[], None)?.guarded.end(Signal::TERM)?;
         fs::rename(&partial, archive).map_err(doing(format!("moving {} into place", partial.display())))
     });
     if let Err(error) = made {
