@@ -6,6 +6,8 @@ use std::thread::available_parallelism;
 use comfy_table::{CellAlignment, Table, presets};
 use jiff::Zoned;
 
+use crate::usage::load;
+
 /// A figure of ours, by itself or beside another.
 #[derive(Clone, Debug)]
 pub(crate) struct Line {
@@ -98,13 +100,12 @@ pub(crate) fn machine() -> String {
     };
     let processor = field("/proc/cpuinfo", "model name").unwrap_or_else(|| "unknown processor".to_owned());
     let memory = field("/proc/meminfo", "MemTotal").and_then(|text| text.split(' ').next()?.parse::<f64>().ok());
-    let load = fs::read_to_string("/proc/loadavg").unwrap_or_default();
     format!(
         "{}, {} cores ({processor}), {:.0} GiB, load {} at the start",
         Zoned::now().strftime("%Y-%m-%d"),
         available_parallelism().map_or(0, usize::from),
         memory.unwrap_or_default() / f64::from(1 << 20),
-        load.split(' ').next().unwrap_or_default(),
+        load(),
     )
 }
 

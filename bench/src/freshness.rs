@@ -17,7 +17,7 @@ use tokio::task::JoinSet;
 
 use crate::database::Database;
 use crate::figures::{Goal, Line, quantile};
-use crate::ground::{Ground, PATIENCE, Plot, stop};
+use crate::ground::{Ground, PATIENCE, Plot};
 use crate::results::{Sender, TARGETS, result};
 use crate::sink::stored;
 
@@ -45,7 +45,7 @@ pub(crate) async fn run(ground: &Ground) -> anyhow::Result<Vec<Line>> {
         let seconds = WARM + Duration::from_secs(ground.or_quick(40, 5));
         let how = if rate < 5000 { checked(&plot, rate, seconds).await? } else { sent(&plot, rate, seconds).await? };
         settled(&plot, &database).await?;
-        stop(consumer).await?;
+        tests::stop(consumer).await;
         // It looks once more.
         stopped.store(true, Ordering::Relaxed);
         let seen = poller.join_next().await.context("no poller")???;
@@ -68,7 +68,7 @@ async fn checked(plot: &Plot, rate: usize, time: Duration) -> anyhow::Result<&'s
     let file = plot.file("targets.toml", &text)?;
     let producer: Process = plot.start("producer", &[("SCHEDULE_TARGETS_FILE", &file)])?;
     tokio::time::sleep(time).await;
-    stop(producer).await?;
+    tests::stop(producer).await;
     Ok("checks of a local website")
 }
 

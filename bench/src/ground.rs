@@ -114,11 +114,3 @@ impl Plot {
         Process::start(&program, &[], variables).with_context(|| format!("cannot start {}", program.display()))
     }
 }
-
-/// Ends a process in order, and holds that it did.
-pub(crate) async fn stop(mut process: Process) -> anyhow::Result<()> {
-    process.signal(rustix::process::Signal::TERM)?;
-    let status = tokio::time::timeout(PATIENCE, process.wait()).await.context("it did not end")??;
-    anyhow::ensure!(status.success(), "it ended with {status}: {}", process.log().join("\n"));
-    Ok(())
-}

@@ -1,25 +1,29 @@
 //! `bench`: what a check and a row cost, each beside its limit or a peer in the same run. `bench/README.md` has what it said.
 
-mod database;
 mod figures;
 mod ground;
-mod results;
 mod usage;
+
+mod counterpart;
+mod mix;
+mod site;
+mod slots;
+mod watched;
+mod witness;
+
+mod database;
+mod results;
 
 mod probe;
 mod schedule;
 
 mod saturation;
 
-mod counterpart;
-mod mix;
-mod slots;
-mod watched;
-mod witness;
+mod sink;
 
 mod freshness;
+
 mod growth;
-mod sink;
 
 use std::process::ExitCode;
 use std::time::Instant;

@@ -16,7 +16,7 @@ use tests::admin;
 use tokio::time::{Instant, sleep, sleep_until};
 
 use crate::figures::{Goal, Line, median};
-use crate::ground::{Ground, Plot, stop};
+use crate::ground::{Ground, Plot};
 use crate::usage::cpu;
 use clients::Client;
 use sites::{HOSTS, PATTERN, Scheme, Sites, host};
@@ -114,7 +114,7 @@ async fn ours(plot: &Plot, sites: &Sites, scheme: Scheme, lasts: Duration) -> an
     let (before, began) = (Used::of(&producer, &address).await?, Instant::now());
     sleep_until(began + lasts).await;
     let after = Used::of(&producer, &address).await?;
-    stop(producer).await?;
+    tests::stop(producer).await;
     let checks = after.delivered - before.delivered;
     let expected = f64::from(rate) * lasts.as_secs_f64();
     anyhow::ensure!(

@@ -5,9 +5,9 @@ use std::time::Duration;
 use anyhow::Context as _;
 use fastrand::Rng;
 use jiff::Timestamp;
-use percent_encoding::{NON_ALPHANUMERIC, utf8_percent_encode};
+use producer::publish::{client_config, headers};
+use producer::settings::Publish;
 use rdkafka::error::{KafkaError, RDKafkaErrorCode};
-use rdkafka::message::{Header, OwnedHeaders};
 use rdkafka::producer::{BaseProducer, BaseRecord, Producer as _};
 use shared::kafka::Kafka;
 use shared::message::{
@@ -118,18 +118,7 @@ impl Sender {
     /// A client of this cluster.
     pub(crate) fn new(brokers: &str, topic: &str) -> anyhow::Result<Self> {
         let kafka = Kafka { brokers: brokers.to_owned(), topic: topic.to_owned(), ..Kafka::default() };
-        let mut config = kafka.client_config("bench");
-        let own = [
-            ("enable.idempotence", "true"),
-            ("acks", "all"),
-            ("partitioner", "murmur2_random"),
-            ("compression.type", "lz4"),
-            ("linger.ms", "100"),
-        ];
-        for (key, value) in own {
-            config.set(key, value);
-        }
-        Ok(Self { client: config.create()?, topic: topic.to_owned() })
+        Ok(Self { client: client_config(&kafka, &Publish::default()).create()?, topic: topic.to_owned() })
     }
 
     /// Hands a result over, as soon as there is room.
@@ -157,29 +146,18 @@ impl Sender {
     }
 }
 
-/// The headers that the producer writes.
-fn headers(result: &CheckResult) -> OwnedHeaders {
-    let meta = &result.meta;
-    let pairs = [
-        ("content-type", "application/json".to_owned()),
-        ("ce_specversion", "1.0".to_owned()),
-        ("ce_type", format!("slotwatch.check-result.v{}", meta.version)),
-        ("ce_source", format!("/locations/{}", utf8_percent_encode(&meta.location, NON_ALPHANUMERIC))),
-        ("ce_id", meta.id.to_string()),
-        ("ce_time", meta.scheduled_at.to_string()),
-    ];
-    pairs.iter().fold(OwnedHeaders::new_with_capacity(pairs.len()), |headers, (key, value)| {
-        headers.insert(Header { key, value: Some(value) })
-    })
+/// So many results, all targets slot by slot, from `first` on.
+pub(crate) fn results(count: usize, first: i64, interval: u64) -> impl Iterator<Item = anyhow::Result<CheckResult>> {
+    #[expect(clippy::cast_possible_wrap, reason = "there are millions")]
+    let slot = move |index: usize| first + (index / TARGETS) as i64 * interval.cast_signed();
+    (0..count).map(move |index| result(index % TARGETS, slot(index), interval))
 }
 
-/// Fills a topic with so many results, all targets slot by slot, from `first` on. Blocks.
+/// Fills a topic with so many results, from `first` on. Blocks.
 pub(crate) fn fill(brokers: &str, topic: &str, rows: usize, first: i64, interval: u64) -> anyhow::Result<()> {
     let sender = Sender::new(brokers, topic)?;
-    for index in 0..rows {
-        #[expect(clippy::cast_possible_wrap, reason = "there are millions")]
-        let slot = first + (index / TARGETS) as i64 * interval.cast_signed();
-        sender.send(&result(index % TARGETS, slot, interval)?)?;
+    for result in results(rows, first, interval) {
+        sender.send(&result?)?;
     }
     sender.flush()
 }

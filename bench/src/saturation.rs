@@ -20,7 +20,7 @@ const MISSED: f64 = 0.01;
 pub(crate) async fn run(ground: &Ground) -> anyhow::Result<Vec<Line>> {
     let mut lines = Vec::new();
     for tls in [false, true] {
-        let site = if tls { Counterpart::start_tls()? } else { Counterpart::start()? };
+        let site = Counterpart::start(tls)?;
         lines.extend(saturate(ground, &site, if tls { "HTTPS" } else { "HTTP" }).await?);
     }
     Ok(lines)

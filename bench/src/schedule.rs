@@ -19,7 +19,7 @@ const TRIAL_TARGETS: usize = 1000;
 const MOST_RATE: f64 = 4000.0;
 
 pub(crate) async fn run(ground: &Ground) -> anyhow::Result<Vec<Line>> {
-    let site = Counterpart::start()?;
+    let site = Counterpart::start(false)?;
     let (some, many) = ground.or_quick((10_000, 100_000), (1_000, 10_000));
     let seconds = |full, quick| Duration::from_secs(ground.or_quick(full, quick));
     let watch =

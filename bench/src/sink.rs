@@ -16,8 +16,8 @@ use shared::kafka::Kafka;
 
 use crate::database::Database;
 use crate::figures::{Goal, Line, median};
-use crate::ground::{Ground, PATIENCE, Plot, stop};
-use crate::results::{TARGETS, fill, result};
+use crate::ground::{Ground, PATIENCE, Plot};
+use crate::results::{fill, results};
 use crate::usage::cpu;
 
 const INTERVAL: u64 = 60_000;
@@ -57,7 +57,9 @@ pub(crate) async fn run(ground: &Ground) -> anyhow::Result<Vec<Line>> {
         ground.say(&format!("filling a topic with {rows} results"));
         tokio::task::block_in_place(|| fill(&plot.brokers, &plot.topic, rows, first, INTERVAL))?;
     }
-    let payloads = payloads(rows.min(200_000), first)?;
+    let payloads = results(rows.min(200_000), first, INTERVAL)
+        .map(|result| Ok(serde_json::to_vec(&result?)?))
+        .collect::<anyhow::Result<Vec<_>>>()?;
     let mut rounds = Rounds::default();
     for round in 0..ground.or_quick(6, 1) {
         ground.say(&format!("round {}", round + 1));
@@ -154,16 +156,6 @@ impl Rounds {
     }
 }
 
-fn payloads(count: usize, first: i64) -> anyhow::Result<Vec<Vec<u8>>> {
-    (0..count)
-        .map(|index| {
-            #[expect(clippy::cast_possible_wrap, reason = "there are thousands")]
-            let slot = first + (index / TARGETS) as i64 * INTERVAL.cast_signed();
-            Ok(serde_json::to_vec(&result(index % TARGETS, slot, INTERVAL)?)?)
-        })
-        .collect()
-}
-
 /// Lets it fill a table, and holds that it did.
 async fn consume_all(plot: &Plot, database: &Database, rows: usize) -> anyhow::Result<Run> {
     let run = consume(plot, database, rows).await?;
@@ -193,7 +185,7 @@ pub(crate) async fn consume(plot: &Plot, database: &Database, rows: usize) -> an
         }
         tokio::time::sleep(LOOK).await;
     };
-    stop(consumer).await?;
+    tests::stop(consumer).await;
     let count = (end.stored - begin.stored) as f64;
     Ok(Run {
         rate: count / (end.at - begin.at).as_secs_f64(),

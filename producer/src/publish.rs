@@ -10,6 +10,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread;
 
 use anyhow::Context;
+use rdkafka::ClientConfig;
 use shared::kafka::{ClientEvents, Kafka, ensure_topics};
 use shared::message::CheckResult;
 use tokio::runtime::Handle;
@@ -21,6 +22,8 @@ use crate::metrics::Published;
 use crate::settings::Publish;
 use crate::spool::Spool;
 use outbox::Outbox;
+
+pub use outgoing::headers;
 
 const CLIENT_ID: &str = "slotwatch-producer";
 
@@ -37,6 +40,27 @@ pub struct Summary {
     pub spooled: u64,
     /// Never written to the spool, because the disk refused to the end.
     pub lost: u64,
+}
+
+/// The properties of the client that publishes; options of the user's own win.
+pub fn client_config(kafka: &Kafka, publish: &Publish) -> ClientConfig {
+    let mut config = kafka.client_config(CLIENT_ID);
+    let own = [
+        ("enable.idempotence", "true"),
+        ("acks", "all"),
+        // Never given up by the client: the results are worth waiting for.
+        ("message.timeout.ms", "0"),
+        ("partitioner", "murmur2_random"),
+        ("compression.type", &publish.compression),
+        ("linger.ms", &publish.linger.as_millis().to_string()),
+        ("queue.buffering.max.messages", &publish.max_in_flight.to_string()),
+    ];
+    for (key, value) in own {
+        if !kafka.options.contains_key(key) {
+            config.set(key, value);
+        }
+    }
+    config
 }
 
 /// Spools and publishes results until their channel closes and the last is acknowledged, or until `give_up`.

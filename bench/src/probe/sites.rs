@@ -1,16 +1,15 @@
-//! What all of them probe: one page over HTTP and over TLS, on as little code as a server can have, and the names of it.
+//! What all of them probe: one page over HTTP and over TLS, and the names of it.
 
-use std::io;
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::path::PathBuf;
 use std::sync::Arc;
 
 use local::certificate::{Authority, Kind};
 use local::dns::{Answer, DnsServer};
-use tokio::io::{AsyncRead, AsyncReadExt as _, AsyncWrite, AsyncWriteExt as _};
-use tokio::net::{TcpListener, TcpStream};
+use tokio::net::TcpListener;
 use tokio::task::JoinSet;
-use tokio_rustls::TlsAcceptor;
+
+use crate::site::serve;
 
 /// How many names there are. Each has an address of its own: the ports towards a single one would soon be used up.
 pub(crate) const HOSTS: u32 = 100;
@@ -67,7 +66,7 @@ pub(crate) fn address(index: u32) -> IpAddr {
 
 impl Sites {
     pub(crate) async fn start() -> anyhow::Result<Self> {
-        let page = Arc::new(page());
+        let page: Arc<[u8]> = page().into();
         let (rsa, ec) = (Authority::with_intermediate(Kind::Rsa2048)?, Authority::with_intermediate(Kind::P384)?);
         let (any_host, first) = (format!("*.{DOMAIN}"), address(0).to_string());
         let names = [any_host.as_str(), &first];
@@ -116,36 +115,4 @@ fn page() -> Vec<u8> {
     body.push_str("You may use it without asking.</p>\n");
     let body = format!("{body:<PAGE_BYTES$}");
     format!("HTTP/1.1 200 OK\r\nContent-Type: text/html\r\nContent-Length: {}\r\n\r\n{body}", body.len()).into_bytes()
-}
-
-async fn serve(listener: TcpListener, tls: Option<TlsAcceptor>, page: Arc<Vec<u8>>) {
-    let mut visits = JoinSet::new();
-    loop {
-        // Who hangs up early is no reason to stop.
-        let Ok((stream, _)) = listener.accept().await else { continue };
-        let (tls, page) = (tls.clone(), page.clone());
-        visits.spawn(async move {
-            let _ = match tls {
-                None => answer(stream, &page).await,
-                Some(tls) => visit(stream, &tls, &page).await,
-            };
-        });
-        while visits.try_join_next().is_some() {}
-    }
-}
-
-async fn visit(stream: TcpStream, tls: &TlsAcceptor, page: &[u8]) -> io::Result<()> {
-    stream.set_nodelay(true)?;
-    answer(tls.accept(stream).await?, page).await
-}
-
-/// One request, which is taken to come in one piece, one answer, and the visitor's good-bye.
-async fn answer(mut stream: impl AsyncRead + AsyncWrite + Unpin, page: &[u8]) -> io::Result<()> {
-    let mut request = [0; 2048];
-    if stream.read(&mut request).await? > 0 {
-        stream.write_all(page).await?;
-        stream.flush().await?;
-        while stream.read(&mut request).await? > 0 {}
-    }
-    Ok(())
 }

@@ -18,7 +18,7 @@ use tokio_util::sync::CancellationToken;
 
 use super::outgoing::Outgoing;
 use super::reports::{Report, Reports};
-use super::{CLIENT_ID, Summary};
+use super::{Summary, client_config};
 use crate::heap;
 use crate::metrics::Published;
 use crate::settings::Publish;
@@ -89,24 +89,8 @@ impl Outbox {
     ) -> anyhow::Result<Self> {
         let window = publish.max_in_flight;
         let (report, reports) = sync_channel(window);
-        let mut config = kafka.client_config(CLIENT_ID);
-        let own = [
-            ("enable.idempotence", "true"),
-            ("acks", "all"),
-            // Never given up by the client: the results are worth waiting for.
-            ("message.timeout.ms", "0"),
-            ("partitioner", "murmur2_random"),
-            ("compression.type", &publish.compression),
-            ("linger.ms", &publish.linger.as_millis().to_string()),
-            ("queue.buffering.max.messages", &window.to_string()),
-        ];
-        for (key, value) in own {
-            if !kafka.options.contains_key(key) {
-                config.set(key, value);
-            }
-        }
         let context = Reports { events, reports: report };
-        let producer = config.create_with_context(context).context("kafka client")?;
+        let producer = client_config(kafka, publish).create_with_context(context).context("kafka client")?;
         if !spool.is_empty() {
             tracing::info!(
                 spool.results = spool.len(),

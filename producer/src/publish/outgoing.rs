@@ -46,7 +46,7 @@ impl Outgoing {
 }
 
 /// CloudEvents attributes in Kafka's binary content mode, so that a router need not open the message.
-fn headers(result: &CheckResult) -> OwnedHeaders {
+pub fn headers(result: &CheckResult) -> OwnedHeaders {
     let meta = &result.meta;
     let source = format!("/locations/{}", utf8_percent_encode(&meta.location, NON_ALPHANUMERIC));
     let pairs = [
