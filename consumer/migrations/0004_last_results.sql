@@ -1,12 +1,11 @@
 -- The newest results, with the columns of check_results. In its index a result stands by target, location and slot: what asks for
 -- one target and one location at a time reads the newest days' tables alone, however many there are, and no more than it shows.
 
--- Of each target, as seen from each location, the last result.
-CREATE FUNCTION latest_results()
+-- The last results of one target since a time, at most so many as seen from each location. Without settings of its own, so that it
+-- becomes a part of the query that calls it.
+CREATE FUNCTION newest_results(wanted integer, since timestamptz, most bigint)
 RETURNS SETOF check_results
 LANGUAGE sql STABLE
--- Compiling the plan costs more than it saves: a second, for a thousand short looks into an index.
-SET jit = off
 AS $$
     SELECT
         r.host,
@@ -45,16 +44,28 @@ AS $$
         c.certificate_expires_at,
         c.id,
         c.stored_at
-    FROM targets t
-    CROSS JOIN locations l
+    FROM locations l
     CROSS JOIN LATERAL (
         SELECT *
         FROM checks newest
-        WHERE newest.target_id = t.id AND newest.location_id = l.id
+        WHERE newest.target_id = wanted AND newest.location_id = l.id AND newest.scheduled_at >= since
         ORDER BY newest.scheduled_at DESC
-        LIMIT 1
+        LIMIT most
     ) c
+    JOIN targets t ON t.id = c.target_id
     JOIN requests r ON r.id = c.request_id
+$$;
+
+-- Of each target, as seen from each location, the last result.
+CREATE FUNCTION latest_results()
+RETURNS SETOF check_results
+LANGUAGE sql STABLE
+-- Compiling the plan costs more than it saves: a second, for a thousand short looks into an index.
+SET jit = off
+AS $$
+    SELECT newest.*
+    FROM targets t
+    CROSS JOIN LATERAL newest_results(t.id, '-infinity', 1) newest
 $$;
 
 -- The last results of one target, newest first. Those of the last day are enough for most; else all days are looked at.
@@ -81,55 +92,11 @@ BEGIN
         since := '-infinity';
     END IF;
     RETURN QUERY
-        SELECT
-            r.host,
-            c.dns_start,
-            c.dns_elapsed,
-            c.ip,
-            c.http_start,
-            c.http_elapsed,
-            r.schema      AS http_schema,
-            r.url_root    AS http_url_root,
-            r.path        AS http_path,
-            r.url         AS http_url,
-            r.regex       AS http_regex,
-            c.status_code AS http_status_code,
-            c.reason      AS http_status_code_reason,
-            c.regex_found AS http_regex_found,
-            t.name        AS target,
-            l.name        AS location,
-            c.scheduled_at,
-            c.lateness,
-            r.interval_ms,
-            CASE c.state WHEN 1 THEN 'up' WHEN 2 THEN 'down' WHEN 3 THEN 'missed' WHEN 4 THEN 'unmeasured' END AS state,
-            c.failure_class,
-            c.failure_phase,
-            c.failure_detail,
-            c.dns_error,
-            r.method      AS http_method,
-            c.redirect_elapsed,
-            c.connect_elapsed,
-            c.tls_elapsed,
-            c.first_byte_elapsed,
-            c.transfer_elapsed,
-            c.body_bytes,
-            c.http_version,
-            c.redirects,
-            c.certificate_expires_at,
-            c.id,
-            c.stored_at
+        SELECT newest.*
         FROM targets t
-        CROSS JOIN locations l
-        CROSS JOIN LATERAL (
-            SELECT *
-            FROM checks newest
-            WHERE newest.target_id = t.id AND newest.location_id = l.id AND newest.scheduled_at >= since
-            ORDER BY newest.scheduled_at DESC
-            LIMIT most
-        ) c
-        JOIN requests r ON r.id = c.request_id
+        CROSS JOIN LATERAL newest_results(t.id, since, most) newest
         WHERE t.name = wanted
-        ORDER BY c.scheduled_at DESC
+        ORDER BY newest.scheduled_at DESC
         LIMIT most;
 END
 $$;
