@@ -50,8 +50,12 @@ impl Counterpart {
         site.bind((Ipv4Addr::UNSPECIFIED, 0).into())?;
         let port = site.local_addr()?.port();
         let runtime = tokio::runtime::Builder::new_current_thread().enable_io().build()?;
-        let listener = runtime.block_on(async { site.listen(BACKLOG) })?;
-        thread::spawn(move || runtime.block_on(serve(listener, acceptor, ANSWER.into())));
+        thread::spawn(move || {
+            runtime.block_on(async {
+                serve(site.listen(BACKLOG)?, acceptor, ANSWER.into()).await;
+                io::Result::Ok(())
+            })
+        });
         Ok(Self { port, dns: name_server()?, secure })
     }
 }
