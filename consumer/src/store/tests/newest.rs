@@ -1,4 +1,6 @@
-//! The newest results.
+//! The newest results, and what a time says of a target.
+
+use shared::message::State;
 
 use super::*;
 
@@ -45,4 +47,24 @@ async fn the_last_results_go_back_as_far_as_they_must() {
     let newest =
         "SELECT count(*) FROM last_results('a', 1) WHERE scheduled_at = (SELECT max(scheduled_at) FROM checks)";
     assert_eq!(count(&mut store, newest).await, 1);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn uptime_counts_what_a_time_has_by_location() {
+    let settings = database();
+    let mut store = store(&settings).await;
+    let checked = |second, state, elapsed| Row { state, http_elapsed: elapsed, ..row("a", second) };
+    let (up, down) = (State::Up, State::Down);
+    let mut rows: Vec<Row> = (0..100).map(|second| checked(second, up, Some(i32::try_from(second).unwrap()))).collect();
+    // Before the time, at its end, and of another target: none of these count.
+    rows.extend([checked(-1, down, Some(900)), checked(104, down, Some(900)), Row { state: down, ..row("b", 50) }]);
+    rows.extend([checked(100, down, None), checked(101, State::Missed, None), checked(102, State::Unmeasured, None)]);
+    rows.push(Row { location: "elsewhere".to_owned(), ..checked(103, State::Missed, None) });
+    let last = i64::try_from(rows.len()).unwrap();
+    store.write(&rows, &Ahead::default(), &topic(), &[step(0, 0, last)], now()).await.unwrap();
+    let uptime = "SELECT string_agg(concat_ws(' ', location, up, down, missed, unmeasured, round(uptime::numeric, 2), p50, p95, p99), ', ') \
+                  FROM uptime('a', '2026-11-21 05:00:00+00', '2026-11-21 05:01:44+00')";
+    let uptime: String = ask(&mut store, uptime, &[]).await;
+    assert_eq!(uptime, "elsewhere 0 0 1 0, local 100 1 1 1 99.01 49.5 94.05 98.01");
+    assert_eq!(count(&mut store, "SELECT count(*) FROM uptime('nobody')").await, 0);
 }
