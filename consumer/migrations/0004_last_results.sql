@@ -56,16 +56,32 @@ AS $$
     JOIN requests r ON r.id = c.request_id
 $$;
 
--- Of each target, as seen from each location, the last result.
+-- Of each target, as seen from each location, the last result. Where all have one of the last day, no other day is opened.
 CREATE FUNCTION latest_results()
 RETURNS SETOF check_results
-LANGUAGE sql STABLE
+LANGUAGE plpgsql STABLE
 -- Compiling the plan costs more than it saves: a second, for a thousand short looks into an index.
 SET jit = off
+-- A time that the planner knows leaves it few days' tables to open: with a year of them it would take longer than the answer.
+SET plan_cache_mode = force_custom_plan
 AS $$
-    SELECT newest.*
-    FROM targets t
-    CROSS JOIN LATERAL newest_results(t.id, '-infinity', 1) newest
+DECLARE
+    since timestamptz := now() - interval '1 day';
+    shown bigint;
+BEGIN
+    RETURN QUERY
+        SELECT newest.*
+        FROM targets t
+        CROSS JOIN LATERAL newest_results(t.id, since, 1) newest;
+    GET DIAGNOSTICS shown = ROW_COUNT;
+    IF shown < (SELECT count(*) FROM targets) * (SELECT count(*) FROM locations) THEN
+        RETURN QUERY
+            SELECT newest.*
+            FROM targets t
+            CROSS JOIN LATERAL newest_results(t.id, '-infinity', 1) newest
+            WHERE newest.scheduled_at < since;
+    END IF;
+END
 $$;
 
 -- The last results of one target, newest first. Those of the last day are enough for most; else all days are looked at.
@@ -73,7 +89,6 @@ CREATE FUNCTION last_results(wanted text, most bigint DEFAULT 100)
 RETURNS SETOF check_results
 LANGUAGE plpgsql STABLE
 SET jit = off
--- A time that the planner knows leaves it few days' tables to open: with a year of them it would take longer than the answer.
 SET plan_cache_mode = force_custom_plan
 AS $$
 DECLARE

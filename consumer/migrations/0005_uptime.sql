@@ -14,7 +14,7 @@ RETURNS TABLE (
 )
 LANGUAGE plpgsql STABLE
 SET jit = off
--- Times that the planner knows leave it few days' tables to open, see last_results.
+-- Times that the planner knows leave it few days' tables to open, see latest_results.
 SET plan_cache_mode = force_custom_plan
 AS $$
 BEGIN
