@@ -71,7 +71,7 @@ impl fmt::Display for ConfigError {
                 if let Some(place) = place {
                     write!(f, "{place}: ")?;
                 }
-                write!(f, "{}: {}", fault.key, fault.message)?;
+                write!(f, "{}: {}", printable(&fault.key), fault.message)?;
                 hint.as_ref().map_or(Ok(()), |hint| write!(f, " ({hint})"))
             }
             Self::Internal(message) => write!(f, "configuration cannot be loaded: {message}"),
@@ -80,6 +80,19 @@ impl fmt::Display for ConfigError {
 }
 
 impl std::error::Error for ConfigError {}
+
+/// YAML and JSON take anything for a key; a terminal and a log do not.
+fn printable(key: &str) -> String {
+    let mut text = String::with_capacity(key.len());
+    for character in key.chars() {
+        if character.is_control() {
+            text.extend(character.escape_default());
+        } else {
+            text.push(character);
+        }
+    }
+    text
+}
 
 /// Errors of parsers come with drawings; an operator greps for lines.
 pub(super) fn one_line(text: &str) -> String {

@@ -113,6 +113,12 @@ fn a_variable_may_name_a_file() {
     assert!(absent.starts_with("environment variable KAFKA_PASSWORD_FILE: cannot read /no/such/file: "), "{absent}");
 }
 
+#[test]
+fn a_key_with_a_line_break_is_said_in_one_line() {
+    let refused = try_load("a.yaml", "\"kafka\\n[\": 1\n", &[]).unwrap_err();
+    assert_eq!(refused, "a.yaml:1: kafka\\n[: unknown key; known here are kafka");
+}
+
 /// File name, text, variables, message.
 type Case = (&'static str, &'static str, &'static [(&'static str, &'static str)], &'static str);
 
