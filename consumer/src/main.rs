@@ -43,15 +43,15 @@ fn main() -> ExitCode {
     let ended = match cli.command.unwrap_or(Command::Run) {
         Command::Run => cli
             .config
-            .start::<Settings, _>(|loaded| Ok(loaded.settings.clone()))
+            .start::<Settings, _>(|loaded| Ok(loaded.settings))
             .map(|settings| work(&settings.log, pipeline::run(&settings, cli.from_beginning, stop))),
         Command::Migrate => cli
             .config
-            .start::<MigrateSettings, _>(|loaded| Ok(loaded.settings.0.clone()))
+            .start::<MigrateSettings, _>(|loaded| Ok(loaded.settings.0))
             .map(|settings| work(&settings.log, pipeline::migrate(&settings.postgres, stop))),
         Command::DeadLetters(options) => cli
             .config
-            .start::<DeadLetterSettings, _>(|loaded| Ok(loaded.settings.0.clone()))
+            .start::<DeadLetterSettings, _>(|loaded| Ok(loaded.settings.0))
             .map(|settings| work(&settings.log, tool::run(&settings, options, stop))),
     };
     match ended {

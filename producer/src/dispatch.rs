@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use jiff::Timestamp;
 use shared::message::{CheckResult, FailureClass, State};
-use tokio::sync::mpsc::Sender;
+use tokio::sync::mpsc::{Receiver, Sender};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
@@ -17,6 +17,7 @@ use crate::judge::judge;
 use crate::metrics::Checks;
 use crate::probe::Probe;
 use crate::result::Identity;
+use crate::roster::Change;
 use crate::schedule::{Action, Due, Rhythm, Schedule};
 use crate::targets::Target;
 
@@ -53,16 +54,24 @@ pub struct Tally {
     pub missed: u64,
 }
 
-/// Runs the schedule until `stop`, then waits for the checks that run. The result channel closes when the last has ended.
-pub async fn run(targets: Vec<Arc<Target>>, max_concurrent: usize, checker: Checker, stop: CancellationToken) -> Tally {
+/// Runs the schedule of these targets, and of those that they change to, until `stop`; then waits for the checks that run. The result
+/// channel closes when the last has ended.
+pub async fn run(
+    targets: Vec<Arc<Target>>,
+    changes: Receiver<Change>,
+    max_concurrent: usize,
+    checker: Checker,
+    stop: CancellationToken,
+) -> Tally {
     // A task, so that a worker that sees the alarm goes on with the slot and the check: whoever blocks on us has a thread of its own,
     // which would have to be woken first.
-    let head = TaskTracker::new().spawn(schedule(targets, max_concurrent, checker, stop));
+    let head = TaskTracker::new().spawn(schedule(targets, changes, max_concurrent, checker, stop));
     head.await.unwrap_or_else(|error| resume_unwind(error.into_panic()))
 }
 
 async fn schedule(
     targets: Vec<Arc<Target>>,
+    mut changes: Receiver<Change>,
     max_concurrent: usize,
     checker: Checker,
     stop: CancellationToken,
@@ -71,13 +80,13 @@ async fn schedule(
         // Whoever is told to stop before the first slot owes none.
         return Tally::default();
     }
-    let rhythms = targets.iter().map(|target| Rhythm::new(&target.name, target.interval)).collect();
     let mut last = now_millis();
-    let mut schedule = Schedule::new(rhythms, last);
+    let mut schedule = Schedule::new(rhythms(&targets), last);
     tracing::info!(schedule.started_at_ms = last, targets.count = targets.len(), "scheduling started");
+    checker.counts.targets.set(i64::try_from(targets.len()).unwrap_or(i64::MAX));
     let mut head =
         Head { targets, room: Room::new(max_concurrent), checker, tasks: TaskTracker::new(), tally: Tally::default() };
-    let (alarm, mut stopping) = (Alarm::new(), false);
+    let (alarm, mut stopping, mut pending) = (Alarm::new(), false, None);
     loop {
         let mut now = now_millis();
         if now < last - STEP_BACK_MILLIS {
@@ -93,10 +102,16 @@ async fn schedule(
             }
         }
         last = now;
+        // Of the targets that go, all is taken that was due before.
+        if let Some(Change { targets, kept }) = pending.take() {
+            schedule.change(rhythms(&targets), &kept, last);
+            head.change(targets, &kept, last);
+        }
         let pause = schedule.next_at().map_or(LONGEST_SLEEP, |next| millis_until(next).min(LONGEST_SLEEP));
         tokio::select! {
             biased;
             () = stop.cancelled() => break,
+            Some(change) = changes.recv() => pending = Some(change),
             place = head.room.behind(), if schedule.is_behind() => {
                 if let Some(due) = schedule.catch_up() {
                     head.start(due, place);
@@ -128,6 +143,20 @@ struct Head {
 }
 
 impl Head {
+    fn change(&mut self, targets: Vec<Arc<Target>>, kept: &[Option<usize>], now: i64) {
+        let kept = kept.iter().flatten().count();
+        let (gone, new) = (self.targets.len() - kept, targets.len() - kept);
+        tracing::info!(
+            schedule.changed_at_ms = now,
+            targets.count = targets.len(),
+            targets.new = new,
+            targets.gone = gone,
+            "the schedule has changed"
+        );
+        self.checker.counts.targets.set(i64::try_from(targets.len()).unwrap_or(i64::MAX));
+        self.targets = targets;
+    }
+
     /// A slot that is due, or was.
     async fn take(&mut self, due: Due) {
         if due.action == Action::Missed {
@@ -236,6 +265,10 @@ impl Checker {
             tracing::error!("a result came after the end of the grace and is lost");
         }
     }
+}
+
+fn rhythms(targets: &[Arc<Target>]) -> Vec<Rhythm> {
+    targets.iter().map(|target| Rhythm::new(&target.name, target.interval)).collect()
 }
 
 fn now_millis() -> i64 {

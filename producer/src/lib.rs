@@ -7,6 +7,11 @@ pub mod targets;
 
 pub mod heap;
 
+pub mod reload;
+pub mod replicas;
+pub mod roster;
+pub mod shards;
+
 pub mod alarm;
 pub mod schedule;
 

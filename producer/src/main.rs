@@ -3,19 +3,23 @@
 use std::path::Path;
 use std::process::ExitCode;
 use std::sync::Arc;
+use std::time::Duration;
 
 use clap::Parser;
 use producer::dispatch::{self, Checker, give_up_at};
 use producer::metrics::{Checks, Published};
 use producer::probe::Probe;
+use producer::reload::{self, Mark, Reloads, hangups};
 use producer::settings::Settings;
+use producer::shards::Shards;
 use producer::spool::Spool;
 use producer::targets::{Target, load_targets};
-use producer::{heap, once, publish};
+use producer::{heap, once, publish, replicas, roster};
 use shared::admin::{Metrics, Ready};
 use shared::config::{Cli, ConfigError, Loaded};
 use shared::lifecycle::stop_on_signals;
-use tokio::sync::mpsc;
+use tokio::sync::{mpsc, watch};
+use tokio::task::JoinSet;
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
@@ -40,20 +44,23 @@ struct Args {
 
 /// What the configuration asks for.
 struct Plan {
-    settings: Settings,
+    loaded: Loaded<Settings>,
     targets: Vec<Arc<Target>>,
+    /// The state of the targets file from which they were read, or an earlier one.
+    mark: Mark,
     probe: Arc<Probe>,
 }
 
 impl Plan {
-    fn make(loaded: &Loaded<Settings>, needs_kafka: bool) -> Result<Self, ConfigError> {
-        let settings = loaded.settings.clone();
+    fn make(loaded: Loaded<Settings>, needs_kafka: bool) -> Result<Self, ConfigError> {
+        let settings = &loaded.settings;
         if needs_kafka {
             settings.kafka.validate().map_err(|fault| loaded.locate(fault))?;
         }
-        let targets = load_targets(loaded)?;
-        let probe = Probe::new(&settings).map_err(|fault| loaded.locate(fault))?;
-        Ok(Self { settings, targets, probe: Arc::new(probe) })
+        let mark = Mark::of(settings);
+        let targets = load_targets(&loaded)?;
+        let probe = Probe::new(settings).map_err(|fault| loaded.locate(fault))?;
+        Ok(Self { targets, mark, probe: Arc::new(probe), loaded })
     }
 }
 
@@ -65,32 +72,38 @@ fn main() -> ExitCode {
 }
 
 fn work() -> anyhow::Result<ExitCode> {
+    let hangups = hangups()?;
     let stop = stop_on_signals()?;
     let args = Args::parse();
     let runtime = tokio::runtime::Runtime::new()?;
-    let ended = runtime.block_on(run(args, stop));
+    let ended = runtime.block_on(run(args, hangups, stop));
     // A request to a broker that never answers must not outlast the grace.
     runtime.shutdown_background();
     ended
 }
 
-async fn run(args: Args, stop: CancellationToken) -> anyhow::Result<ExitCode> {
+async fn run(args: Args, hangups: mpsc::Receiver<()>, stop: CancellationToken) -> anyhow::Result<ExitCode> {
     let plan = match args.config.start(|loaded| Plan::make(loaded, !args.once)) {
         Ok(plan) => plan,
         Err(code) => return Ok(code),
     };
     heap::give_back();
-    plan.settings.log.init();
+    plan.loaded.settings.log.init();
     if args.once {
         return Ok(check_once(&plan, args.json, &stop).await?);
     }
-    watch(plan, stop).await
+    watch(plan, hangups, stop).await
 }
 
-async fn watch(plan: Plan, stop: CancellationToken) -> anyhow::Result<ExitCode> {
-    let Plan { settings, targets, probe } = plan;
+async fn watch(plan: Plan, hangups: mpsc::Receiver<()>, stop: CancellationToken) -> anyhow::Result<ExitCode> {
+    let Plan { loaded, targets, mark, probe } = plan;
+    let loaded = Arc::new(loaded);
+    let settings = &loaded.settings;
     let mut metrics = Metrics::new("producer", env!("CARGO_PKG_VERSION"));
     let (counts, published) = (Checks::new(&mut metrics), Published::new(&mut metrics, settings.spool.max_bytes));
+    let reloads = Reloads::new(&mut metrics);
+    let (owner, shards) = watch::channel(if settings.replicas.enabled { Shards::none() } else { Shards::All });
+    Shards::show(&mut metrics, &shards);
     let ready = Ready::new(stop.clone());
     let _admin = settings.admin.serve(metrics, ready.clone()).await?;
     let spool = Spool::open(Path::new(&settings.spool.file), settings.spool.max_bytes)?;
@@ -98,25 +111,51 @@ async fn watch(plan: Plan, stop: CancellationToken) -> anyhow::Result<ExitCode> 
     let (checks_end, delivery_ends) = (CancellationToken::new(), CancellationToken::new());
     let location = settings.schedule.location.as_str().into();
     let checker = Checker { probe, location, results: sender, counts, give_up: checks_end.clone() };
+    let (reloaded_in, reloaded) = mpsc::channel(1);
+    let (changes_in, changes) = mpsc::channel(1);
+    let all = targets;
+    let targets = shards.borrow().select(&all);
+    // They end with this function.
+    let mut followers = JoinSet::new();
+    followers.spawn(reload::watch(loaded.clone(), mark, hangups, reloaded_in, reloads));
+    followers.spawn(roster::follow(all, targets.clone(), reloaded, shards.clone(), changes_in));
 
     let grace = settings.stop.grace;
+    let schedule_ends = CancellationToken::new();
     let deadlines = async {
         stop.cancelled().await;
         let stopped = Instant::now();
+        tokio::time::sleep(handover(settings)).await;
+        schedule_ends.cancel();
         tokio::time::sleep_until(give_up_at(stopped, grace)).await;
         checks_end.cancel();
         tokio::time::sleep_until(stopped + grace.mul_f32(0.95)).await;
         delivery_ends.cancel();
         std::future::pending::<()>().await;
     };
-    ready.set();
+    let membership = async {
+        if !settings.replicas.enabled {
+            return Ok(());
+        }
+        let ended = replicas::run(settings, owner, stop.clone(), delivery_ends.clone()).await;
+        // Whoever is no member must not go on as one.
+        stop.cancel();
+        ended
+    };
+    let begun = async {
+        if let Some(Ok(_)) = stop.run_until_cancelled(shards.clone().wait_for(Shards::are_known)).await {
+            ready.set();
+        }
+    };
     let pipeline = async {
         tokio::join!(
-            dispatch::run(targets, settings.schedule.max_concurrent, checker, stop.clone()),
+            dispatch::run(targets, changes, settings.schedule.max_concurrent, checker, schedule_ends.clone()),
             publish::run(&settings.kafka, &settings.publish, spool, results, published, delivery_ends.clone()),
+            membership,
+            begun,
         )
     };
-    let (tally, summary) = tokio::select! {
+    let (tally, summary, membership, ()) = tokio::select! {
         done = pipeline => done,
         () = deadlines => unreachable!("the deadlines end nothing by themselves"),
     };
@@ -136,11 +175,22 @@ async fn watch(plan: Plan, stop: CancellationToken) -> anyhow::Result<ExitCode> 
     if summary.lost > 0 {
         tracing::error!(results.lost = summary.lost, "results are lost: they could not be spooled");
     }
-    Ok(ExitCode::SUCCESS)
+    membership.map(|()| ExitCode::SUCCESS)
+}
+
+/// How long checks go on after the stop: until other replicas have heard that this one leaves. One that comes back under its name does not
+/// leave.
+fn handover(settings: &Settings) -> Duration {
+    let replicas = &settings.replicas;
+    if replicas.enabled && replicas.instance.is_empty() {
+        replicas.handover().min(settings.stop.grace / 4)
+    } else {
+        Duration::ZERO
+    }
 }
 
 async fn check_once(plan: &Plan, json: bool, stop: &CancellationToken) -> std::io::Result<ExitCode> {
-    let schedule = &plan.settings.schedule;
+    let schedule = &plan.loaded.settings.schedule;
     let results = tokio::select! {
         results = once::run(&plan.targets, &schedule.location, schedule.max_concurrent, plan.probe.clone()) => results,
         () = stop.cancelled() => return Ok(ExitCode::SUCCESS),

@@ -12,6 +12,8 @@ const LATENESS: [f64; 14] = [0.0001, 0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 
 /// What is counted where checks are made.
 #[derive(Clone, Debug)]
 pub struct Checks {
+    /// Targets that are scheduled here.
+    pub targets: Gauge,
     /// Checks under way.
     pub running: Gauge,
     /// Up, down, missed, unmeasured.
@@ -33,11 +35,11 @@ impl Checks {
             [State::Up.as_str(), State::Down.as_str(), State::Missed.as_str(), State::Unmeasured.as_str()],
         );
         let missed = metrics.counters("missed_slots", "Missed slots by reason", "class", ["overload", "late", "other"]);
-        let running = Gauge::default();
-        let reading = running.clone();
-        #[expect(clippy::cast_precision_loss, reason = "nobody runs 2^53 checks at once")]
-        metrics.measured("checks_running", "Checks under way", move || reading.get() as f64);
+        let [targets, running] =
+            [("targets", "Targets that are scheduled here"), ("checks_running", "Checks under way")]
+                .map(|(name, help)| metrics.gauge(name, help));
         Self {
+            targets,
             running,
             states,
             missed,

@@ -72,22 +72,44 @@ pub struct Schedule {
     rhythms: Vec<Rhythm>,
     /// The next slot of every target, soonest first.
     coming: BinaryHeap<Reverse<(i64, usize)>>,
-    /// Slots from before the start that wait for room, those first whose next slot comes first.
+    /// Slots from before the start, or from before a target came to us, that wait for room: those first whose next slot comes first.
     behind: VecDeque<(i64, usize)>,
 }
 
 impl Schedule {
     /// A schedule that begins with the latest slot of each target, so that nobody waits an interval for a first result.
     pub fn new(rhythms: Vec<Rhythm>, now: i64) -> Self {
-        let mut behind: Vec<_> =
-            rhythms.iter().enumerate().map(|(target, rhythm)| (rhythm.latest(now), target)).collect();
-        behind.sort_unstable_by_key(|(slot, target)| (slot + rhythms[*target].interval, *target));
-        let mut schedule = Self { rhythms, coming: BinaryHeap::new(), behind: behind.into() };
-        schedule.resume_after(now);
+        let new = vec![None; rhythms.len()];
+        let mut schedule = Self { rhythms: Vec::new(), coming: BinaryHeap::new(), behind: VecDeque::new() };
+        schedule.change(rhythms, &new, now);
         schedule
     }
 
-    /// Schedules the first slot after `now` of each target: at the start, and when the clock was set back.
+    /// Goes over to other targets. For each of them `kept` says which one it was so far, if its rhythm is the same: that one goes on
+    /// where it is. The others begin with their latest slot, as at the start.
+    pub fn change(&mut self, rhythms: Vec<Rhythm>, kept: &[Option<usize>], now: i64) {
+        let mut coming = vec![None; self.rhythms.len()];
+        for Reverse((slot, target)) in self.coming.drain() {
+            coming[target] = Some(slot);
+        }
+        let mut behind = vec![None; self.rhythms.len()];
+        for (slot, target) in self.behind.drain(..) {
+            behind[target] = Some(slot);
+        }
+        let (mut next, mut waiting) = (Vec::with_capacity(rhythms.len()), Vec::new());
+        for (target, rhythm) in rhythms.iter().enumerate() {
+            let (first, before) = match kept.get(target).copied().flatten() {
+                Some(old) => (coming[old], behind[old]),
+                None => (None, Some(rhythm.latest(now))),
+            };
+            next.push(Reverse((first.unwrap_or(rhythm.latest(now) + rhythm.interval), target)));
+            waiting.extend(before.map(|slot| (slot, target)));
+        }
+        waiting.sort_unstable_by_key(|(slot, target)| (slot + rhythms[*target].interval, *target));
+        *self = Self { rhythms, coming: next.into(), behind: waiting.into() };
+    }
+
+    /// Schedules the first slot after `now` of each target, when the clock was set back.
     pub fn resume_after(&mut self, now: i64) {
         let first = |(target, rhythm): (usize, &Rhythm)| Reverse((rhythm.latest(now) + rhythm.interval, target));
         self.coming = self.rhythms.iter().enumerate().map(first).collect();
@@ -132,7 +154,7 @@ impl Schedule {
     fn take_behind(&mut self, action: Action) -> Option<Due> {
         let (slot, target) = self.behind.pop_front()?;
         if self.behind.is_empty() {
-            // There will never be any again.
+            // The crowd of a start takes as much room as it will hardly ever need again.
             self.behind = VecDeque::new();
         }
         Slot::from_millis(slot).map(|slot| Due { target, slot, action })

@@ -5,7 +5,7 @@ use std::time::Duration;
 use serde::{Deserialize, Serialize};
 use shared::admin::Admin;
 use shared::config::{Fault, Settings as Checked, duration};
-use shared::kafka::Kafka;
+use shared::kafka::{Kafka, check_topic};
 use shared::lifecycle::Stop;
 use shared::telemetry::Log;
 
@@ -17,6 +17,8 @@ pub struct Settings {
     pub site: Site,
     /// When checks run.
     pub schedule: Schedule,
+    /// With whom the targets are shared.
+    pub replicas: Replicas,
     /// How names are resolved.
     pub dns: Dns,
     /// How sites are asked.
@@ -63,6 +65,54 @@ pub struct Schedule {
     pub location: String,
     /// How many checks may run at the same time.
     pub max_concurrent: usize,
+}
+
+/// The `[replicas]` section.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct Replicas {
+    /// Whether the producers of a location share its targets.
+    pub enabled: bool,
+    /// The topic whose partitions are the shards.
+    pub topic: String,
+    /// Shards when the topic is created.
+    pub shards: i32,
+    /// The consumer group of the replicas; empty for one named after the location.
+    pub group: String,
+    /// The name by which a replica is known again after a restart; empty for none.
+    pub instance: String,
+    /// How long a replica may be silent before others take over its shards.
+    #[serde(with = "duration")]
+    pub session_timeout: Duration,
+}
+
+impl Replicas {
+    /// The consumer group of the replicas of a location.
+    pub fn group(&self, location: &str) -> String {
+        if self.group.is_empty() { format!("slotwatch-producer-{location}") } else { self.group.clone() }
+    }
+
+    /// The time between two heartbeats. They bring word of changes, so this is how long a change takes to get about.
+    pub fn heartbeat(&self) -> Duration {
+        self.session_timeout / 10
+    }
+
+    /// How long a replica goes on with shards that have moved to another.
+    pub fn handover(&self) -> Duration {
+        3 * self.heartbeat()
+    }
+
+    fn validate(&self) -> Result<(), Fault> {
+        check_topic("replicas.topic", &self.topic)?;
+        if !(1..=10_000).contains(&self.shards) {
+            return Err(Fault::new("replicas.shards", "expected a number from 1 to 10000"));
+        }
+        if !(Duration::from_secs(1)..=Duration::from_secs(1800)).contains(&self.session_timeout) {
+            return Err(Fault::new("replicas.session_timeout", "expected a time from 1s to 30m, as the brokers allow"));
+        }
+        // The rule of the brokers.
+        check_topic("replicas.instance", if self.instance.is_empty() { "none" } else { &self.instance })
+    }
 }
 
 /// The `[dns]` section.
@@ -153,6 +203,19 @@ impl Default for Schedule {
     }
 }
 
+impl Default for Replicas {
+    fn default() -> Self {
+        Self {
+            enabled: false,
+            topic: "checks.shards".to_owned(),
+            shards: 64,
+            group: String::new(),
+            instance: String::new(),
+            session_timeout: Duration::from_secs(10),
+        }
+    }
+}
+
 impl Default for Dns {
     fn default() -> Self {
         Self { servers: Vec::new(), prefer: Family::Ipv4, timeout: Duration::from_secs(2), search: false }
@@ -199,6 +262,7 @@ impl Checked for Settings {
         if self.schedule.max_concurrent == 0 {
             return Err(Fault::new("schedule.max_concurrent", "must be at least 1"));
         }
+        self.replicas.validate()?;
         if self.dns.timeout.is_zero() {
             return Err(Fault::new("dns.timeout", "must be longer than 0s"));
         }

@@ -388,4 +388,4 @@ impl StatusRange {
 }
 
 #[cfg(test)]
-mod tests;
+pub(crate) mod tests;

@@ -137,3 +137,27 @@ fn a_crowd_from_before_the_start_holds_nobody_up() {
     assert!(due[..late].iter().all(|(slot, action)| *slot > T0 && *action == Action::Check));
     assert!(due[late..].iter().all(|(slot, action)| *slot <= T0 && *action == Action::Missed));
 }
+
+/// Two targets that stay, of which one has a slot to catch up with; one that goes; one that comes.
+#[test]
+fn who_is_kept_goes_on_and_who_comes_begins_with_its_latest_slot() {
+    let name = |name: &str| Rhythm::new(name, Duration::from_secs(10));
+    let [gone, caught_up, behind, new] = ["gone", "caught up", "behind", "new"].map(name);
+    let mut schedule = Schedule::new(vec![gone, caught_up], T0);
+    while schedule.catch_up().is_some() {}
+    schedule.change(vec![caught_up, behind], &[Some(1), None], T0);
+    // A moment later, before there was room for the one that waits.
+    let later = T0 + 4_000;
+    schedule.change(vec![new, behind, caught_up], &[None, Some(1), Some(0)], later);
+    let mut waiting: Vec<_> =
+        std::iter::from_fn(|| schedule.catch_up()).map(|due| (due.target, due.slot.as_millis())).collect();
+    waiting.sort_unstable();
+    assert_eq!(waiting, [(0, new.latest(later)), (1, behind.latest(T0))]);
+    let mut due: Vec<_> =
+        std::iter::from_fn(|| schedule.pop(T0 + 10_000)).map(|due| (due.target, due.slot.as_millis())).collect();
+    due.sort_unstable();
+    // Those that were due before the second change and were kept are still due; the new one owes none from before it came.
+    let slots = |target, rhythm: Rhythm, from| rhythm.between(from + 1, T0 + 10_000).map(move |slot| (target, slot));
+    let expected: Vec<_> = slots(0, new, later).chain(slots(1, behind, T0)).chain(slots(2, caught_up, T0)).collect();
+    assert_eq!(due, expected);
+}

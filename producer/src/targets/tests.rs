@@ -1,6 +1,7 @@
 use super::*;
 
-fn try_load(text: &str) -> Result<Vec<Arc<Target>>, String> {
+/// The targets of a file with this text.
+pub(crate) fn try_load(text: &str) -> Result<Vec<Arc<Target>>, String> {
     let folder = tempfile::tempdir().unwrap();
     let path = folder.path().join("targets.toml");
     std::fs::write(&path, text).unwrap();

@@ -26,10 +26,7 @@ impl Cli {
     /// # Errors
     /// The code to exit with: 0 after `--check-config` or `--print-config`, 2 when the configuration is refused,
     /// which has been said in one line on standard error.
-    pub fn start<T: Settings, U>(
-        &self,
-        make: impl FnOnce(&Loaded<T>) -> Result<U, ConfigError>,
-    ) -> Result<U, ExitCode> {
+    pub fn start<T: Settings, U>(&self, make: impl FnOnce(Loaded<T>) -> Result<U, ConfigError>) -> Result<U, ExitCode> {
         let refused = |error: ConfigError| {
             eprintln!("error: {error}");
             ExitCode::from(2)
@@ -40,7 +37,7 @@ impl Cli {
         if self.print_config {
             print!("{}", loaded.print().map_err(refused)?);
         }
-        let made = make(&loaded).map_err(refused)?;
+        let made = make(loaded).map_err(refused)?;
         if self.check_config {
             println!("configuration is good");
         }
