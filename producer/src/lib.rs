@@ -27,4 +27,5 @@ pub mod publish;
 
 pub mod metrics;
 
+pub mod listing;
 pub mod once;

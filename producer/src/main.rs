@@ -1,11 +1,13 @@
 //! `producer`: see the library for the way of a check.
 
+use std::io::{ErrorKind, Write as _};
 use std::path::Path;
 use std::process::ExitCode;
 use std::sync::Arc;
 use std::time::Duration;
 
-use clap::Parser;
+use clap::{Parser, Subcommand};
+use jiff::Timestamp;
 use producer::dispatch::{self, Checker, give_up_at};
 use producer::metrics::{Checks, Published};
 use producer::probe::Probe;
@@ -14,7 +16,7 @@ use producer::settings::Settings;
 use producer::shards::Shards;
 use producer::spool::Spool;
 use producer::targets::{Target, load_targets};
-use producer::{heap, once, publish, replicas, roster};
+use producer::{heap, listing, once, publish, replicas, roster};
 use shared::admin::{Metrics, Ready};
 use shared::config::{Cli, ConfigError, Loaded};
 use shared::lifecycle::stop_on_signals;
@@ -33,6 +35,9 @@ struct Args {
     #[command(flatten)]
     config: Cli,
 
+    #[command(subcommand)]
+    command: Option<Command>,
+
     /// Check every target once, print the results and exit: 0 if all are up, 1 if not. Needs no Kafka
     #[arg(long)]
     once: bool,
@@ -40,6 +45,16 @@ struct Args {
     /// With --once: print the messages as JSON, one a line
     #[arg(long, requires = "once")]
     json: bool,
+}
+
+#[derive(Debug, Subcommand)]
+enum Command {
+    /// List the targets with their next slots, and their shards where replicas share them
+    Targets {
+        /// As JSON, one target a line
+        #[arg(long)]
+        json: bool,
+    },
 }
 
 /// What the configuration asks for.
@@ -83,10 +98,14 @@ fn work() -> anyhow::Result<ExitCode> {
 }
 
 async fn run(args: Args, hangups: mpsc::Receiver<()>, stop: CancellationToken) -> anyhow::Result<ExitCode> {
-    let plan = match args.config.start(|loaded| Plan::make(loaded, !args.once)) {
+    let needs_kafka = !args.once && args.command.is_none();
+    let plan = match args.config.start(|loaded| Plan::make(loaded, needs_kafka)) {
         Ok(plan) => plan,
         Err(code) => return Ok(code),
     };
+    if let Some(Command::Targets { json }) = args.command {
+        return Ok(list_targets(&plan, json)?);
+    }
     heap::give_back();
     plan.loaded.settings.log.init();
     if args.once {
@@ -176,6 +195,21 @@ async fn watch(plan: Plan, hangups: mpsc::Receiver<()>, stop: CancellationToken)
         tracing::error!(results.lost = summary.lost, "results are lost: they could not be spooled");
     }
     membership.map(|()| ExitCode::SUCCESS)
+}
+
+fn list_targets(plan: &Plan, json: bool) -> std::io::Result<ExitCode> {
+    let list = listing::list(&plan.targets, &plan.loaded.settings.replicas, Timestamp::now());
+    // Whoever reads may have seen enough before the end.
+    let mut out = std::io::stdout().lock();
+    let written = if json {
+        list.iter().try_for_each(|listed| writeln!(out, "{}", serde_json::to_string(listed)?))
+    } else {
+        writeln!(out, "{}", listing::table(&list))
+    };
+    match written {
+        Err(error) if error.kind() != ErrorKind::BrokenPipe => Err(error),
+        _ => Ok(ExitCode::SUCCESS),
+    }
 }
 
 /// How long checks go on after the stop: until other replicas have heard that this one leaves. One that comes back under its name does not

@@ -1,4 +1,4 @@
-//! `producer --once`: for people and scripts, without Kafka.
+//! `producer --once` and `producer targets`: for people and scripts, without Kafka.
 
 #![expect(clippy::unwrap_used, reason = "a test that cannot go on panics")]
 
@@ -10,8 +10,12 @@ use tests::binary;
 use tokio::process::Command;
 
 async fn once(arguments: &[&str], variables: &[(&str, &str)]) -> Output {
+    run(&[&["--once"], arguments].concat(), variables).await
+}
+
+async fn run(arguments: &[&str], variables: &[(&str, &str)]) -> Output {
     let mut command = Command::new(binary("producer"));
-    command.arg("--once").args(arguments).envs(variables.iter().copied()).env_remove("KAFKA_BROKERS");
+    command.args(arguments).envs(variables.iter().copied()).env_remove("KAFKA_BROKERS");
     command.output().await.unwrap()
 }
 
@@ -49,4 +53,24 @@ async fn prints_messages_as_json_lines() {
     assert_eq!(messages[0]["meta"]["target"], "mine");
     assert_eq!(messages[0]["outcome"]["state"], "up");
     assert_eq!(messages[0]["dns"]["start"], Value::Null, "a literal address is not looked up");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn lists_targets_with_their_next_slots() {
+    let file = concat!(env!("CARGO_MANIFEST_DIR"), "/../config/targets.toml");
+    let variables = [("SCHEDULE_TARGETS_FILE", file), ("REPLICAS_ENABLED", "true")];
+    let table = run(&["targets"], &variables).await;
+    assert_eq!(table.status.code(), Some(0), "{}", text(&table.stderr));
+    let lines = run(&["targets", "--json"], &variables).await;
+    let listed: Vec<Value> = text(&lines.stdout).lines().map(|line| serde_json::from_str(line).unwrap()).collect();
+    assert!(listed.len() > 1);
+    for target in &listed {
+        assert!(text(&table.stdout).contains(target["name"].as_str().unwrap()));
+        let next: jiff::Timestamp = target["next"].as_str().unwrap().parse().unwrap();
+        let left = next.as_millisecond() - jiff::Timestamp::now().as_millisecond();
+        assert!(left <= target["interval"].as_i64().unwrap(), "{target}");
+        assert!((0..64).contains(&target["shard"].as_i64().unwrap()), "{target}");
+    }
+    let refused = run(&["targets"], &[("SCHEDULE_TARGETS_FILE", "/no/such/file.toml")]).await;
+    assert_eq!(refused.status.code(), Some(2));
 }
