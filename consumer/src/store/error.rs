@@ -55,7 +55,9 @@ impl From<tokio_postgres::Error> for StoreError {
             // Connection, transaction rollback, resources, operator, system; and statements that were prepared before a table
             // was altered, or that a pooler has thrown away: a new session prepares them anew.
             "08" | "0A" | "25" | "26" | "40" | "53" | "55" | "57" | "58" | "XX" => Self::Unavailable(text),
-            _ if *code == SqlState::UNDEFINED_TABLE || *code == SqlState::UNDEFINED_COLUMN => {
+            _ if [SqlState::UNDEFINED_TABLE, SqlState::UNDEFINED_COLUMN, SqlState::UNDEFINED_FUNCTION]
+                .contains(code) =>
+            {
                 Self::Denied(format!("{text}; `consumer migrate` makes the tables"))
             }
             _ => Self::Denied(text),

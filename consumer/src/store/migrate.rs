@@ -16,12 +16,13 @@ pub(super) struct Migration {
     pub(super) sql: &'static str,
 }
 
-pub(super) const MIGRATIONS: [Migration; 5] = [
+pub(super) const MIGRATIONS: [Migration; 6] = [
     Migration { version: 1, name: "tables", sql: include_str!("../../migrations/0001_tables.sql") },
     Migration { version: 2, name: "check_results", sql: include_str!("../../migrations/0002_check_results.sql") },
     Migration { version: 3, name: "slot_account", sql: include_str!("../../migrations/0003_slot_account.sql") },
     Migration { version: 4, name: "last_results", sql: include_str!("../../migrations/0004_last_results.sql") },
     Migration { version: 5, name: "uptime", sql: include_str!("../../migrations/0005_uptime.sql") },
+    Migration { version: 6, name: "days", sql: include_str!("../../migrations/0006_days.sql") },
 ];
 
 /// Any number that no other program on the same database is likely to choose.

@@ -189,6 +189,8 @@ impl Store {
         moves: &[Move],
         now: Timestamp,
     ) -> Result<Stored, StoreError> {
+        let session = self.session.as_mut().ok_or_else(lost)?;
+        self.days.retain(&session.client, self.settings.retention, now).await;
         let data = self.encode(rows, ahead, now).await?;
         let repeating = self.repeating;
         let session = self.present()?;
@@ -218,7 +220,7 @@ impl Store {
     /// Rows with the ids that they refer to; their days have tables afterwards.
     async fn encode(&mut self, rows: &[Row], ahead: &Ahead, now: Timestamp) -> Result<Bytes, StoreError> {
         let session = self.session.as_mut().ok_or_else(lost)?;
-        self.days.ensure(&mut session.client, rows.iter().map(|row| row.scheduled_at), now).await?;
+        self.days.ensure(&session.client, rows.iter().map(|row| row.scheduled_at), now).await?;
         let generation = self.known.lock().generation();
         if let Some(data) = ahead.of(rows.len(), generation) {
             return Ok(data);

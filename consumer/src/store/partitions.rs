@@ -1,26 +1,31 @@
-//! The days of `checks`: one table a UTC day, named `checks_20261121`, made ahead and when a batch needs one.
-//!
-//! A day's table is created apart and then attached, which takes a lock that lets other consumers go on writing.
+//! The days of `checks`: one table a UTC day, named `checks_20261121`, made ahead and when a batch needs one, and dropped when all in it
+//! is older than is wanted.
 
 use std::collections::{BTreeSet, HashSet};
 
-use jiff::Timestamp;
+use jiff::civil::Date;
 use jiff::tz::TimeZone;
+use jiff::{SignedDuration, Timestamp};
 use tokio_postgres::Client;
-use tokio_postgres::error::SqlState;
 
 use super::error::StoreError;
+use super::settings::Retention;
 
 /// How many days after today have their table already.
 const AHEAD: i64 = 3;
 const SECONDS_OF_DAY: i64 = 86_400;
-const LOCK: i64 = 0x5107_3a7c_0002;
+/// How often old days are looked for.
+const DROP_EVERY: SignedDuration = SignedDuration::from_hours(1);
+/// When it is tried again to drop one that somebody reads.
+const DROP_AGAIN: SignedDuration = SignedDuration::from_mins(1);
 
 /// The days that are known to have a table, counted from 1970.
 #[derive(Debug, Default)]
 pub(super) struct Days {
     known: HashSet<i64>,
     today: Option<i64>,
+    /// When old days are looked for again.
+    drop_at: Timestamp,
 }
 
 impl Days {
@@ -33,7 +38,7 @@ impl Days {
     /// Makes sure that these instants have their tables, and the days to come.
     pub(super) async fn ensure(
         &mut self,
-        client: &mut Client,
+        client: &Client,
         instants: impl Iterator<Item = Timestamp>,
         now: Timestamp,
     ) -> Result<(), StoreError> {
@@ -45,12 +50,31 @@ impl Days {
         wanted.extend(instants.map(day).filter(|day| !self.known.contains(day)));
         for day in wanted {
             if !self.known.contains(&day) {
-                make(client, day).await?;
+                client.execute("SELECT make_day($1)", &[&date(day)]).await?;
                 self.known.insert(day);
             }
         }
         self.today = Some(today);
         Ok(())
+    }
+
+    /// Drops the days that end before what is retained begins. What stands in the way of that is said, and stands in the way of nothing else.
+    pub(super) async fn retain(&mut self, client: &Client, retention: Retention, now: Timestamp) {
+        let Some(days) = retention.days().filter(|_| now >= self.drop_at) else { return };
+        let before = date(day(now) - i64::from(days));
+        self.drop_at = now + DROP_EVERY;
+        loop {
+            match client.query_one("SELECT drop_oldest_day($1)", &[&before]).await.map(|row| row.get(0)) {
+                Ok(Some::<String>(table)) => tracing::info!(table, "a day older than postgres.retention was dropped"),
+                Ok(None) => return,
+                Err(error) => {
+                    self.drop_at = now + DROP_AGAIN;
+                    let error = StoreError::from(error);
+                    tracing::warn!(%error, "days older than postgres.retention cannot be dropped; trying again");
+                    return;
+                }
+            }
+        }
     }
 }
 
@@ -58,43 +82,7 @@ fn day(at: Timestamp) -> i64 {
     at.as_second().div_euclid(SECONDS_OF_DAY)
 }
 
-fn date(day: i64) -> String {
-    let at = Timestamp::from_second(day * SECONDS_OF_DAY).unwrap_or(Timestamp::MAX);
-    at.to_zoned(TimeZone::UTC).date().to_string()
-}
-
-async fn make(client: &mut Client, day: i64) -> Result<(), StoreError> {
-    let (date, next) = (date(day), date(day + 1));
-    let name = format!("checks_{}", date.replace('-', ""));
-    if exists(client, &name).await? {
-        return Ok(());
-    }
-    let transaction = client.transaction().await?;
-    transaction.execute("SELECT pg_advisory_xact_lock($1)", &[&LOCK]).await?;
-    let made = transaction
-        .batch_execute(&format!(
-            "CREATE TABLE {name} (LIKE checks INCLUDING DEFAULTS INCLUDING CONSTRAINTS); \
-             ALTER TABLE checks ATTACH PARTITION {name} \
-             FOR VALUES FROM ('{date} 00:00:00+00') TO ('{next} 00:00:00+00')"
-        ))
-        .await;
-    match made {
-        Ok(()) => {
-            transaction.commit().await?;
-            tracing::debug!(table = name, "partition made");
-            Ok(())
-        }
-        // Another consumer made it while we waited, or a partition of someone else's making covers the day.
-        Err(error) if matches!(error.code(), Some(code) if is_covered(code)) => Ok(()),
-        Err(error) => Err(error.into()),
-    }
-}
-
-fn is_covered(code: &SqlState) -> bool {
-    [SqlState::INVALID_OBJECT_DEFINITION, SqlState::DUPLICATE_TABLE].contains(code)
-}
-
-/// A table of that name that was detached on purpose is left alone, too.
-async fn exists(client: &Client, name: &str) -> Result<bool, StoreError> {
-    Ok(client.query_one_scalar("SELECT to_regclass($1) IS NOT NULL", &[&name]).await?)
+fn date(day: i64) -> Date {
+    let at = Timestamp::from_second(day.saturating_mul(SECONDS_OF_DAY)).unwrap_or(Timestamp::MAX);
+    at.to_zoned(TimeZone::UTC).date()
 }

@@ -1,5 +1,6 @@
 //! The `[postgres]` section.
 
+use std::num::NonZeroU16;
 use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
@@ -28,12 +29,45 @@ pub struct Postgres {
     pub root_certificate: String,
     /// Whether the consumer brings the tables up to date at start.
     pub migrate: bool,
+    /// How long results are kept.
+    pub retention: Retention,
     /// Longest wait for a connection.
     #[serde(with = "shared::config::duration")]
     pub connect_timeout: Duration,
     /// Longest wait for one batch to be stored before it is tried again.
     #[serde(with = "shared::config::duration")]
     pub timeout: Duration,
+}
+
+/// How long results are kept: a number of days, written `90d`, or for ever, written as nothing.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(try_from = "String", into = "String")]
+pub struct Retention(Option<NonZeroU16>);
+
+impl Retention {
+    /// How many days; `None` for ever.
+    pub fn days(self) -> Option<u16> {
+        self.0.map(NonZeroU16::get)
+    }
+}
+
+impl TryFrom<String> for Retention {
+    type Error = String;
+
+    fn try_from(text: String) -> Result<Self, String> {
+        if text.is_empty() {
+            return Ok(Self(None));
+        }
+        let days = text.strip_suffix('d').and_then(|days| days.parse().ok());
+        days.map(|days| Self(Some(days)))
+            .ok_or_else(|| format!("expected 1 to 65535 days, such as \"90d\", found {text:?}"))
+    }
+}
+
+impl From<Retention> for String {
+    fn from(Retention(days): Retention) -> Self {
+        days.map_or_else(Self::new, |days| format!("{days}d"))
+    }
 }
 
 /// How a connection is secured, in libpq's words.
@@ -64,6 +98,7 @@ impl Default for Postgres {
             sslmode: SslMode::Prefer,
             root_certificate: String::new(),
             migrate: true,
+            retention: Retention::default(),
             connect_timeout: Duration::from_secs(10),
             timeout: Duration::from_secs(60),
         }

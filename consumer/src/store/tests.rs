@@ -4,6 +4,7 @@ mod account;
 mod ahead;
 mod generated;
 mod newest;
+mod retention;
 
 use std::sync::LazyLock;
 use std::sync::atomic::{AtomicU32, Ordering};
