@@ -109,7 +109,7 @@ mod tests {
     }
 
     fn refused() -> Result<Row, Refusal> {
-        Err(Refusal::new("no row"))
+        Err(Refusal::new(crate::decode::Cause::NotJson, "no row"))
     }
 
     #[test]

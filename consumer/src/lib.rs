@@ -21,3 +21,5 @@ pub mod store;
 
 pub mod metrics;
 pub mod pipeline;
+
+pub mod status;

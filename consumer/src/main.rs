@@ -6,6 +6,7 @@ use clap::{Parser, Subcommand};
 use consumer::dead_letter::tool;
 use consumer::pipeline;
 use consumer::settings::{DeadLetterSettings, MigrateSettings, Settings};
+use consumer::status;
 use shared::lifecycle::stop_on_signals;
 use shared::telemetry::Log;
 
@@ -32,6 +33,8 @@ enum Command {
     Migrate,
     /// List the records that could not be stored, or send them again
     DeadLetters(tool::Options),
+    /// Show how far Postgres is behind Kafka, how fast it goes, and what the table holds
+    Status(status::Options),
 }
 
 fn main() -> ExitCode {
@@ -53,6 +56,10 @@ fn main() -> ExitCode {
             .config
             .start::<DeadLetterSettings, _>(|loaded| Ok(loaded.settings.0))
             .map(|settings| work(&settings.log, tool::run(&settings, options, stop))),
+        Command::Status(options) => cli
+            .config
+            .start::<Settings, _>(|loaded| Ok(loaded.settings))
+            .map(|settings| work(&settings.log, status::run(&settings, options, stop))),
     };
     match ended {
         Ok(Ok(())) => ExitCode::SUCCESS,

@@ -9,9 +9,10 @@ use jiff::Timestamp;
 use shared::admin::{Counter, Gauge, Histogram, Metrics};
 
 use crate::batch::Batch;
+use crate::decode::{Cause, Refusal};
 use crate::patience::Trouble;
 use crate::position::Inquiry;
-use crate::record::Counts;
+use crate::record::{Counts, Record};
 use crate::store::StoreError;
 
 const RECORDS: [f64; 9] = [1.0, 10.0, 50.0, 100.0, 500.0, 1000.0, 2000.0, 5000.0, 10_000.0];
@@ -26,6 +27,8 @@ pub struct Meter {
     batch_records: Histogram,
     batch_duration: Histogram,
     delay: Histogram,
+    /// For each of [`Cause::ALL`].
+    dead_lettered: [Counter; 5],
     /// Postgres, Postgres saying no, Kafka.
     troubles: [Counter; 3],
     last_write: Gauge,
@@ -35,11 +38,10 @@ impl Meter {
     /// Counts in these metrics, which also show the counts that there are.
     pub fn new(metrics: &mut Metrics, counts: &Arc<Counts>) -> Self {
         type Of = fn(&Counts) -> &AtomicU64;
-        let counters: [(&str, &str, Of); 4] = [
+        let counters: [(&str, &str, Of); 3] = [
             ("records_read", "Records read from Kafka", |counts| &counts.read),
             ("rows_stored", "Rows stored", |counts| &counts.stored),
             ("rows_duplicate", "Records whose slot was stored before", |counts| &counts.duplicates),
-            ("records_dead_lettered", "Records that went to the dead letters", |counts| &counts.dead_lettered),
         ];
         for (name, help, of) in counters {
             let counts = counts.clone();
@@ -75,6 +77,12 @@ impl Meter {
                 "From the timestamp of the oldest record of a batch until the batch was stored",
                 &SECONDS,
             ),
+            dead_lettered: metrics.counters(
+                "records_dead_lettered",
+                "Records that went to the dead letters, by what was wrong with them",
+                "cause",
+                Cause::ALL.map(Cause::as_str),
+            ),
             troubles: metrics.counters(
                 "troubles",
                 "Tries that have failed and were waited out",
@@ -94,6 +102,13 @@ impl Meter {
         if let Some(oldest) = batch.records.iter().filter_map(|record| record.timestamp).min() {
             #[expect(clippy::cast_precision_loss, reason = "milliseconds fit")]
             self.delay.observe((now - oldest).max(0) as f64 / 1e3);
+        }
+    }
+
+    /// Counts records that went to the dead letters.
+    pub fn buried(&self, refusals: &[(Record, Refusal)]) {
+        for (_, refusal) in refusals {
+            self.dead_lettered[refusal.cause as usize].inc();
         }
     }
 

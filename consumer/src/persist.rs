@@ -277,6 +277,7 @@ impl Persist {
             .await
             .map_err(|error| Trouble::Kafka(format!("dead letters are not acknowledged: {error}")))?;
         Counts::add(&self.counts.dead_lettered, batch.refused.len() as u64);
+        self.meter.buried(&batch.refused);
         if self.said_buried.is_none_or(|said| said.elapsed() >= BETWEEN_LINES) {
             tracing::warn!(
                 records.dead_lettered = Counts::get(&self.counts.dead_lettered),

@@ -67,6 +67,16 @@ impl Inquiry {
         tokio::task::spawn_blocking(move || client.client().fetch_cluster_id(REQUEST_TIMEOUT)).await.ok().flatten()
     }
 
+    /// The topic's partitions, none where there is no such topic. `None` when Kafka does not answer.
+    pub async fn partitions(&self) -> Option<Vec<i32>> {
+        let (client, topic) = (self.client.clone(), self.topic.clone());
+        // To ask for a topic by name would let brokers create it with their own defaults.
+        let asked = tokio::task::spawn_blocking(move || client.client().fetch_metadata(None, REQUEST_TIMEOUT));
+        let metadata = asked.await.ok()?.ok()?;
+        let found = metadata.topics().iter().filter(|found| found.name() == topic);
+        Some(found.flat_map(|found| found.partitions()).map(|partition| partition.id()).collect())
+    }
+
     /// The watermarks of these partitions. `None` when Kafka does not answer.
     pub async fn watermarks(&self, partitions: Vec<i32>) -> Option<Vec<(i32, Watermarks)>> {
         let (client, topic) = (self.client.clone(), self.topic.clone());

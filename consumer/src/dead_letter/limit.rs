@@ -106,7 +106,8 @@ mod tests {
     fn batch(records: &str) -> Batch {
         let mut batch = Batch::new(1);
         for (offset, record) in (0..).zip(records.chars()) {
-            let decoded = if record == 'o' { Ok(good()) } else { Err(Refusal::new("poison")) };
+            let decoded =
+                if record == 'o' { Ok(good()) } else { Err(Refusal::new(crate::decode::Cause::NotJson, "poison")) };
             let record = Record { partition: 0, offset, timestamp: None, key: None, payload: None };
             batch.push(record, decoded, Instant::now());
         }

@@ -16,12 +16,47 @@ pub const MAX_BYTES: usize = 256 * 1024;
 
 /// Why a record cannot become a row.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
-#[error("{0}")]
-pub struct Refusal(String);
+#[error("{reason}")]
+pub struct Refusal {
+    /// What kind of reason it is.
+    pub cause: Cause,
+    reason: String,
+}
+
+/// The kinds of reasons.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Cause {
+    /// Not JSON at all.
+    NotJson,
+    /// No result of any known shape.
+    NotAResult,
+    /// A result of a version that is not known.
+    Version,
+    /// A result with something that no row can have.
+    Value,
+    /// A row that Postgres refuses.
+    Postgres,
+}
+
+impl Cause {
+    /// All of them, in the order of their declaration.
+    pub const ALL: [Self; 5] = [Self::NotJson, Self::NotAResult, Self::Version, Self::Value, Self::Postgres];
+
+    /// The word for it in metrics.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::NotJson => "not_json",
+            Self::NotAResult => "not_a_result",
+            Self::Version => "version",
+            Self::Value => "value",
+            Self::Postgres => "postgres",
+        }
+    }
+}
 
 impl Refusal {
-    pub(crate) fn new(reason: impl Into<String>) -> Self {
-        Self(reason.into())
+    pub(crate) fn new(cause: Cause, reason: impl Into<String>) -> Self {
+        Self { cause, reason: reason.into() }
     }
 }
 
@@ -30,15 +65,13 @@ impl Refusal {
 /// # Errors
 /// The value is no result, or has something that the table cannot hold.
 pub fn decode(payload: Option<&[u8]>, now: Timestamp) -> Result<Row, Refusal> {
-    let payload = payload.ok_or_else(|| Refusal::new("the record has no value"))?;
+    let payload = payload.ok_or_else(|| Refusal::new(Cause::NotJson, "the record has no value"))?;
     if payload.len() > MAX_BYTES {
-        return Err(Refusal::new(format!(
-            "{} bytes are more than the {MAX_BYTES} of the largest result",
-            payload.len()
-        )));
+        let reason = format!("{} bytes are more than the {MAX_BYTES} of the largest result", payload.len());
+        return Err(Refusal::new(Cause::Value, reason));
     }
     let text = std::str::from_utf8(payload)
-        .map_err(|error| Refusal::new(format!("not UTF-8: invalid at byte {}", error.valid_up_to())))?;
+        .map_err(|error| Refusal::new(Cause::NotJson, format!("not UTF-8: invalid at byte {}", error.valid_up_to())))?;
     let result = match serde_json::from_str::<CheckResult>(text) {
         Ok(result) if result.meta.version == VERSION => result,
         Ok(result) => return Err(unknown_version(result.meta.version)),
@@ -76,14 +109,14 @@ fn other_shape(text: &str, error: &serde_json::Error) -> Result<CheckResult, Ref
 fn not_a_result(text: &str, error: &serde_json::Error) -> Refusal {
     // The parser also calls it bad syntax when a name is wanted and something else stands there.
     match serde_json::from_str::<serde_json::Value>(text) {
-        Ok(_) => Refusal::new(format!("not a check result: {error}")),
-        Err(_) => Refusal::new(format!("not JSON: {error}")),
+        Ok(_) => Refusal::new(Cause::NotAResult, format!("not a check result: {error}")),
+        Err(_) => Refusal::new(Cause::NotJson, format!("not JSON: {error}")),
     }
 }
 
 /// What is new in a version that has another number is not only something more: such fields may be added to this one.
 fn unknown_version(version: u32) -> Refusal {
-    Refusal::new(format!("message version {version} is not known here (known is {VERSION})"))
+    Refusal::new(Cause::Version, format!("message version {version} is not known here (known is {VERSION})"))
 }
 
 #[cfg(test)]

@@ -4,7 +4,7 @@
 use serde::Deserialize;
 use shared::message::{CheckResult, Dns, Failure, FailureClass, Http, Meta, Outcome, Slot, State, VERSION, result_id};
 
-use super::Refusal;
+use super::{Cause, Refusal};
 
 /// The location of results that name none.
 pub const LOCATION: &str = "original";
@@ -42,7 +42,10 @@ struct OriginalHttp {
 pub(super) fn result(text: &str) -> Result<CheckResult, Refusal> {
     let original: Original = serde_json::from_str(text).map_err(|error| super::not_a_result(text, &error))?;
     let Original { meta, dns, http } = original;
-    let start = http.start.or(dns.start).ok_or_else(|| Refusal::new("neither http.start nor dns.start is set"))?;
+    let start = http
+        .start
+        .or(dns.start)
+        .ok_or_else(|| Refusal::new(Cause::Value, "neither http.start nor dns.start is set"))?;
     let scheduled_at = slot(start)?;
     let outcome = outcome(&dns, &http);
     let (schema, rest) = http.url.split_once("://").unwrap_or(("", &http.url));
@@ -82,7 +85,7 @@ fn slot(start: f64) -> Result<Slot, Refusal> {
     let inside = millis.abs() < 1e15;
     #[expect(clippy::cast_possible_truncation, reason = "the line above holds it within 53 bits")]
     let slot = inside.then(|| Slot::from_millis(millis as i64)).flatten();
-    slot.ok_or_else(|| Refusal::new(format!("http.start is out of range: {start}")))
+    slot.ok_or_else(|| Refusal::new(Cause::Value, format!("http.start is out of range: {start}")))
 }
 
 fn outcome(dns: &Dns, http: &OriginalHttp) -> Outcome {

@@ -4,7 +4,7 @@ use jiff::{SignedDuration, Timestamp};
 use shared::message::{CheckResult, Http, Phase, Phases, State};
 use uuid::Uuid;
 
-use super::Refusal;
+use super::{Cause, Refusal};
 
 /// Names stand in B-tree indexes, whose entries end at 2,704 bytes.
 const MAX_NAME_BYTES: usize = 2048;
@@ -74,7 +74,7 @@ pub(super) fn row(result: CheckResult, now: Timestamp) -> Result<Row, Refusal> {
     let CheckResult { meta, dns, mut http, outcome } = result;
     let target = name("meta.target", meta.target)?;
     if target.is_empty() {
-        return Err(Refusal::new("meta.target is empty"));
+        return Err(Refusal::new(Cause::Value, "meta.target is empty"));
     }
     let failure = outcome.failure;
     let phase = failure.as_ref().and_then(|failure| failure.phase);
@@ -139,7 +139,7 @@ fn rhythm(interval: Option<u64>) -> Result<Option<i64>, Refusal> {
 /// JSON can say NUL, Postgres cannot store it.
 fn text(field: &str, value: String) -> Result<String, Refusal> {
     if value.as_bytes().contains(&0) {
-        return Err(Refusal::new(format!("{field} contains a NUL character")));
+        return Err(Refusal::new(Cause::Value, format!("{field} contains a NUL character")));
     }
     Ok(value)
 }
@@ -150,7 +150,10 @@ fn texts(field: &str, value: Option<String>) -> Result<Option<String>, Refusal> 
 
 fn name(field: &str, value: String) -> Result<String, Refusal> {
     if value.len() > MAX_NAME_BYTES {
-        return Err(Refusal::new(format!("{field} has {} bytes, more than {MAX_NAME_BYTES}", value.len())));
+        return Err(Refusal::new(
+            Cause::Value,
+            format!("{field} has {} bytes, more than {MAX_NAME_BYTES}", value.len()),
+        ));
     }
     text(field, value)
 }
@@ -174,10 +177,10 @@ fn instant(field: &str, seconds: Option<f64>, now: Timestamp) -> Result<Option<T
 fn believed(field: &str, at: Timestamp, now: Timestamp) -> Result<Timestamp, Refusal> {
     let latest = now.checked_add(AHEAD).unwrap_or(Timestamp::MAX);
     if at.as_second() < OLDEST {
-        return Err(Refusal::new(format!("{field} is out of range: {at} is before 2000")));
+        return Err(Refusal::new(Cause::Value, format!("{field} is out of range: {at} is before 2000")));
     }
     if at > latest {
-        return Err(Refusal::new(format!("{field} is out of range: {at} is more than a day ahead")));
+        return Err(Refusal::new(Cause::Value, format!("{field} is out of range: {at} is more than a day ahead")));
     }
     Ok(at)
 }
@@ -206,9 +209,10 @@ fn status(code: Option<u16>) -> Result<Option<i16>, Refusal> {
 }
 
 fn address(ip: Option<String>) -> Result<Option<IpAddr>, Refusal> {
-    ip.map(|ip| ip.parse().map_err(|_| Refusal::new(format!("dns.ip is not an address: {ip:?}")))).transpose()
+    ip.map(|ip| ip.parse().map_err(|_| Refusal::new(Cause::Value, format!("dns.ip is not an address: {ip:?}"))))
+        .transpose()
 }
 
 fn out_of_range(field: &str, value: impl std::fmt::Display) -> Refusal {
-    Refusal::new(format!("{field} is out of range: {value}"))
+    Refusal::new(Cause::Value, format!("{field} is out of range: {value}"))
 }

@@ -16,13 +16,14 @@ mod migrate;
 mod offsets;
 mod partitions;
 pub mod settings;
+mod status;
 mod tls;
 mod transaction;
 
 use bytes::Bytes;
 use jiff::Timestamp;
 
-use crate::decode::{Refusal, Row};
+use crate::decode::{Cause, Refusal, Row};
 use connect::{Session, within};
 use partitions::Days;
 use settings::Postgres;
@@ -30,6 +31,7 @@ use settings::Postgres;
 pub use ahead::{Ahead, Known};
 pub use error::StoreError;
 pub use offsets::{Move, OLDEST, Topic};
+pub use status::{DayTable, Progress};
 
 /// How many rows were new.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -168,7 +170,7 @@ impl Store {
             match within(limit, self.rehearse(&rows[begin..end], now)).await {
                 Ok(()) => {}
                 Err(StoreError::Content(reason) | StoreError::NoPartition(reason)) if end - begin <= 1 => {
-                    refused.push((begin, Refusal::new(format!("postgres refuses the row: {reason}"))));
+                    refused.push((begin, Refusal::new(Cause::Postgres, format!("postgres refuses the row: {reason}"))));
                 }
                 Err(StoreError::Content(_) | StoreError::NoPartition(_)) => {
                     let middle = begin + (end - begin) / 2;
@@ -179,6 +181,28 @@ impl Store {
             }
         }
         Ok(refused)
+    }
+
+    /// How far the partitions of a topic are stored that are known.
+    ///
+    /// # Errors
+    /// See [`StoreError`].
+    pub async fn progress(&mut self, topic: &Topic) -> Result<Vec<Progress>, StoreError> {
+        let limit = self.settings.timeout;
+        let session = self.session().await?;
+        let progress = within(limit, status::progress(&session.client, topic)).await;
+        self.keep(progress)
+    }
+
+    /// The tables of results, oldest first.
+    ///
+    /// # Errors
+    /// See [`StoreError`].
+    pub async fn days(&mut self) -> Result<Vec<DayTable>, StoreError> {
+        let limit = self.settings.timeout;
+        let session = self.session().await?;
+        let days = within(limit, status::days(&session.client)).await;
+        self.keep(days)
     }
 
     async fn attempt(
