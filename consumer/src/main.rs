@@ -2,7 +2,8 @@
 
 use std::process::ExitCode;
 
-use clap::{Parser, Subcommand};
+use clap::{CommandFactory as _, Parser, Subcommand};
+use clap_complete::Shell;
 use consumer::dead_letter::tool;
 use consumer::pipeline;
 use consumer::settings::{DeadLetterSettings, MigrateSettings, Settings};
@@ -35,6 +36,11 @@ enum Command {
     DeadLetters(tool::Options),
     /// Show how far Postgres is behind Kafka, how fast it goes, and what the table holds
     Status(status::Options),
+    /// Print completions for a shell
+    Completions {
+        /// Which shell
+        shell: Shell,
+    },
 }
 
 fn main() -> ExitCode {
@@ -60,6 +66,10 @@ fn main() -> ExitCode {
             .config
             .start::<Settings, _>(|loaded| Ok(loaded.settings))
             .map(|settings| work(&settings.log, status::run(&settings, options, stop))),
+        Command::Completions { shell } => {
+            clap_complete::generate(shell, &mut Cli::command(), "consumer", &mut std::io::stdout());
+            Ok(Ok(()))
+        }
     };
     match ended {
         Ok(Ok(())) => ExitCode::SUCCESS,

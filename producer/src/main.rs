@@ -6,7 +6,8 @@ use std::process::ExitCode;
 use std::sync::Arc;
 use std::time::Duration;
 
-use clap::{Parser, Subcommand};
+use clap::{CommandFactory as _, Parser, Subcommand};
+use clap_complete::Shell;
 use jiff::Timestamp;
 use producer::dispatch::{self, Checker, give_up_at};
 use producer::metrics::{Checks, Published};
@@ -55,6 +56,11 @@ enum Command {
         #[arg(long)]
         json: bool,
     },
+    /// Print completions for a shell
+    Completions {
+        /// Which shell
+        shell: Shell,
+    },
 }
 
 /// What the configuration asks for.
@@ -98,6 +104,10 @@ fn work() -> anyhow::Result<ExitCode> {
 }
 
 async fn run(args: Args, hangups: mpsc::Receiver<()>, stop: CancellationToken) -> anyhow::Result<ExitCode> {
+    if let Some(Command::Completions { shell }) = args.command {
+        clap_complete::generate(shell, &mut Args::command(), "producer", &mut std::io::stdout());
+        return Ok(ExitCode::SUCCESS);
+    }
     let needs_kafka = !args.once && args.command.is_none();
     let plan = match args.config.start(|loaded| Plan::make(loaded, needs_kafka)) {
         Ok(plan) => plan,
