@@ -21,6 +21,8 @@ const PORT_ATTEMPTS: u32 = 20;
 pub enum Answer {
     /// Answers with the addresses of the family asked for, or with none.
     Addresses(Vec<IpAddr>),
+    /// Answers the first question with one address, and all others with another.
+    Rebinding(IpAddr, IpAddr),
     /// Answers the same, but late.
     Delayed(Duration, Vec<IpAddr>),
     /// Never answers.
@@ -89,13 +91,15 @@ impl DnsServer {
 }
 
 impl Zone {
-    /// Counts the query and looks its answer up.
-    fn ask(&self, name: &Name) -> Option<Answer> {
+    /// Looks the answer up, and how often it was given before.
+    fn ask(&self, name: &Name) -> (u64, Option<Answer>) {
         let name = name.to_ascii();
         let name = name.trim_end_matches('.').to_ascii_lowercase();
         let answer = held(&self.answers).get(&name).cloned();
-        *held(&self.queries).entry(name).or_default() += 1;
-        answer
+        let mut queries = held(&self.queries);
+        let asked = queries.entry(name).or_default();
+        *asked += 1;
+        (*asked - 1, answer)
     }
 
     /// The reply to one datagram, after the delay that the name has; none where silence is what was asked for.
@@ -106,12 +110,14 @@ impl Zone {
         reply.metadata.recursion_desired = query.metadata.recursion_desired;
         reply.metadata.recursion_available = true;
         let mut addresses = Vec::new();
-        match self.ask(question.name()) {
+        let (asked, answer) = self.ask(question.name());
+        match answer {
             None => reply.metadata.response_code = ResponseCode::NXDomain,
             Some(Answer::ServFail) => reply.metadata.response_code = ResponseCode::ServFail,
             Some(Answer::Refused) => reply.metadata.response_code = ResponseCode::Refused,
             Some(Answer::Silent) => return None,
             Some(Answer::Addresses(known)) => addresses = known,
+            Some(Answer::Rebinding(first, then)) => addresses = vec![if asked == 0 { first } else { then }],
             Some(Answer::Delayed(delay, known)) => {
                 tokio::time::sleep(delay).await;
                 addresses = known;

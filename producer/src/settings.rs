@@ -156,6 +156,8 @@ pub struct Probe {
     pub max_redirects: u32,
     /// Whether private, loopback, link-local and other special addresses may be checked.
     pub allow_private: bool,
+    /// Networks, or single addresses, that may be checked although they are private.
+    pub allow_networks: Vec<String>,
     /// Further CA certificates in PEM, beside the system's; empty for none.
     pub ca_file: String,
     /// Whether a chain that was verified is known again for an hour; if not, every handshake verifies it in full.
@@ -229,6 +231,7 @@ impl Default for Probe {
             max_body_bytes: 1 << 20,
             max_redirects: 5,
             allow_private: true,
+            allow_networks: Vec::new(),
             ca_file: String::new(),
             remember_chains: true,
         }

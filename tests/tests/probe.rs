@@ -274,7 +274,30 @@ async fn the_guard_sees_every_hop() {
         let result = lab.check(&inner.url(host), "").await;
         assert_eq!(verdict(&result), "down blocked connect", "{host}: {result:#?}");
     }
+    // A site that may be asked sends us to one that may not, by address and by name.
+    lab.settings.probe.allow_networks = vec!["127.0.0.1".to_owned()];
+    lab.dns.set("rebind.test", Answer::Rebinding(V4, [127, 0, 0, 2].into()));
+    lab.dns.set("inner.test", Answer::from(IpAddr::from([127, 0, 0, 2])));
+    let hosts = [
+        "127.0.0.2",
+        "[::1]",
+        "[::]",
+        "[::ffff:127.0.0.2]",
+        "[64:ff9b::7f00:1]",
+        "0.0.0.0",
+        "inner.test",
+        "rebind.test",
+    ];
+    for host in hosts {
+        let hop = Site::start(Behaviour::Respond(Response::redirect(&inner.url(host)))).await.unwrap();
+        // The same name leads to the hop first, and inside when it is asked for again.
+        let name = if host == "rebind.test" { host } else { "site.test" };
+        let result = lab.check(&hop.url(name), "").await;
+        assert_eq!(verdict(&result), "down blocked connect", "{host}: {result:#?}");
+        assert_eq!((hop.connections(), result.http.redirects), (1, 1), "{host}");
+    }
     assert_eq!(inner.connections(), 0, "nothing was connected to");
+    assert_eq!(verdict(&lab.check(&inner.url("127.0.0.1"), "").await), "up");
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -2,16 +2,39 @@
 
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
+use ipnet::IpNet;
+use shared::config::Fault;
+
 /// What is allowed.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Debug)]
 pub(super) struct Guard {
-    pub(super) allow_private: bool,
+    allow_private: bool,
+    networks: Vec<IpNet>,
 }
 
 impl Guard {
+    /// A guard that lets through public addresses, and those of these networks; or all.
+    ///
+    /// # Errors
+    /// Something that is no network.
+    pub(super) fn new(allow_private: bool, networks: &[String]) -> Result<Self, Fault> {
+        let parse = |text: &String| {
+            let network = text.parse().or_else(|_| text.parse().map(IpAddr::into));
+            network.map_err(|_| {
+                let expected = format!("expected networks such as \"10.1.0.0/16\" or \"fd00::/8\", found {text:?}");
+                Fault::new("probe.allow_networks", expected)
+            })
+        };
+        let networks = networks.iter().map(parse).collect::<Result<_, _>>()?;
+        Ok(Self { allow_private, networks })
+    }
+
     /// Refuses an address, in words.
-    pub(super) fn check(self, address: IpAddr) -> Result<(), String> {
-        if self.allow_private || is_public(address) {
+    pub(super) fn check(&self, address: IpAddr) -> Result<(), String> {
+        // A mapped address reaches what the IPv4 address in it reaches.
+        let reached = address.to_canonical();
+        let allowed = || self.networks.iter().any(|network| network.contains(&reached));
+        if self.allow_private || is_public(address) || allowed() {
             return Ok(());
         }
         Err(format!("{address} is not a public address, and probe.allow_private is false"))
@@ -115,7 +138,24 @@ mod tests {
         }
         for address in special {
             assert!(!is_public(address.parse().unwrap()), "{address}");
-            Guard { allow_private: true }.check(address.parse().unwrap()).unwrap();
+            Guard::new(true, &[]).unwrap().check(address.parse().unwrap()).unwrap();
+        }
+    }
+
+    #[test]
+    fn networks_may_be_allowed() {
+        let networks = ["10.1.0.0/16", "192.168.7.7", "fd00:1::/32"].map(str::to_owned);
+        let guard = Guard::new(false, &networks).unwrap();
+        let allowed = ["10.1.2.3", "::ffff:10.1.2.3", "192.168.7.7", "fd00:1::9", "1.1.1.1"];
+        let refused = ["10.2.0.1", "::10.1.2.3", "64:ff9b::10.1.2.3", "192.168.7.8", "fd00:2::9", "127.0.0.1"];
+        for address in allowed {
+            guard.check(address.parse().unwrap()).unwrap();
+        }
+        for address in refused {
+            guard.check(address.parse().unwrap()).unwrap_err();
+        }
+        for wrong in ["10.1.0.0/33", "example.net", "", "10.1"] {
+            assert_eq!(Guard::new(false, &[wrong.to_owned()]).unwrap_err().key, "probe.allow_networks");
         }
     }
 }

@@ -82,7 +82,7 @@ impl Probe {
         Ok(Self {
             client: client::client(probe)?,
             resolver: Resolver::new(&settings.dns)?,
-            guard: Guard { allow_private: probe.allow_private },
+            guard: Guard::new(probe.allow_private, &probe.allow_networks)?,
             max_body_bytes: probe.max_body_bytes,
             max_redirects: probe.max_redirects,
         })
