@@ -1,5 +1,6 @@
 //! The head of the pipeline: takes slots as they come due and runs each check in a task of its own.
 
+use std::ops::Range;
 use std::panic::resume_unwind;
 use std::sync::Arc;
 use std::time::Duration;
@@ -55,23 +56,25 @@ pub struct Tally {
 }
 
 /// Runs the schedule of these targets, and of those that they change to, until `stop`; then waits for the checks that run. The result
-/// channel closes when the last has ended.
+/// channel closes when the last has ended. `heirs_after` says how long this process must be silent for others to check its targets.
 pub async fn run(
     targets: Vec<Arc<Target>>,
     changes: Receiver<Change>,
+    heirs_after: Option<Duration>,
     max_concurrent: usize,
     checker: Checker,
     stop: CancellationToken,
 ) -> Tally {
     // A task, so that a worker that sees the alarm goes on with the slot and the check: whoever blocks on us has a thread of its own,
     // which would have to be woken first.
-    let head = TaskTracker::new().spawn(schedule(targets, changes, max_concurrent, checker, stop));
+    let head = TaskTracker::new().spawn(schedule(targets, changes, heirs_after, max_concurrent, checker, stop));
     head.await.unwrap_or_else(|error| resume_unwind(error.into_panic()))
 }
 
 async fn schedule(
     targets: Vec<Arc<Target>>,
     mut changes: Receiver<Change>,
+    heirs_after: Option<Duration>,
     max_concurrent: usize,
     checker: Checker,
     stop: CancellationToken,
@@ -84,14 +87,24 @@ async fn schedule(
     let mut schedule = Schedule::new(rhythms(&targets), last);
     tracing::info!(schedule.started_at_ms = last, targets.count = targets.len(), "scheduling started");
     checker.counts.targets.set(i64::try_from(targets.len()).unwrap_or(i64::MAX));
-    let mut head =
-        Head { targets, room: Room::new(max_concurrent), checker, tasks: TaskTracker::new(), tally: Tally::default() };
+    let heirs_after = heirs_after.map_or(i64::MAX, |after| i64::try_from(after.as_millis()).unwrap_or(i64::MAX));
+    let mut head = Head {
+        targets,
+        room: Room::new(max_concurrent),
+        checker,
+        tasks: TaskTracker::new(),
+        tally: Tally::default(),
+        others: 0..0,
+    };
     let (alarm, mut stopping, mut pending) = (Alarm::new(), false, None);
     loop {
         let mut now = now_millis();
         if now < last - STEP_BACK_MILLIS {
             tracing::warn!(clock.step_ms = now - last, "the clock was set back; scheduling anew");
             schedule.resume_after(now);
+        }
+        if now.saturating_sub(last) > heirs_after {
+            head.others = last + heirs_after..now;
         }
         while let Some(due) = schedule.pop(now) {
             head.take(due).await;
@@ -140,6 +153,8 @@ struct Head {
     checker: Checker,
     tasks: TaskTracker,
     tally: Tally,
+    /// The time in which others had our targets, since this process was asleep.
+    others: Range<i64>,
 }
 
 impl Head {
@@ -160,7 +175,10 @@ impl Head {
     /// A slot that is due, or was.
     async fn take(&mut self, due: Due) {
         if due.action == Action::Missed {
-            self.miss(due, FailureClass::Late, TOO_LATE.to_owned()).await;
+            // Where somebody else had the target, his check may still be under way, and is to count.
+            if !self.others.contains(&due.slot.as_millis()) {
+                self.miss(due, FailureClass::Late, TOO_LATE.to_owned()).await;
+            }
         } else if let Some(place) = self.room.now() {
             self.start(due, place);
         } else {

@@ -9,9 +9,10 @@ use std::time::Duration;
 use clap::{CommandFactory as _, Parser, Subcommand};
 use clap_complete::Shell;
 use jiff::Timestamp;
-use producer::dispatch::{self, Checker, give_up_at};
+use producer::dispatch::{self, Checker, Tally, give_up_at};
 use producer::metrics::{Checks, Published};
 use producer::probe::Probe;
+use producer::publish::Summary;
 use producer::reload::{self, Mark, Reloads, hangups};
 use producer::settings::Settings;
 use producer::shards::Shards;
@@ -176,9 +177,17 @@ async fn watch(plan: Plan, hangups: mpsc::Receiver<()>, stop: CancellationToken)
             ready.set();
         }
     };
+    let heirs_after = settings.replicas.enabled.then_some(settings.replicas.session_timeout);
     let pipeline = async {
         tokio::join!(
-            dispatch::run(targets, changes, settings.schedule.max_concurrent, checker, schedule_ends.clone()),
+            dispatch::run(
+                targets,
+                changes,
+                heirs_after,
+                settings.schedule.max_concurrent,
+                checker,
+                schedule_ends.clone()
+            ),
             publish::run(&settings.kafka, &settings.publish, spool, results, published, delivery_ends.clone()),
             membership,
             begun,
@@ -189,21 +198,7 @@ async fn watch(plan: Plan, hangups: mpsc::Receiver<()>, stop: CancellationToken)
         () = deadlines => unreachable!("the deadlines end nothing by themselves"),
     };
     let summary = summary?;
-    tracing::info!(
-        checks.due = tally.due,
-        checks.missed = tally.missed,
-        results.delivered = summary.delivered,
-        results.refused = summary.refused,
-        results.dropped = summary.dropped,
-        results.spooled = summary.spooled,
-        "producer stopped"
-    );
-    if summary.spooled > 0 {
-        tracing::warn!(results.spooled = summary.spooled, "results wait in the spool for the next start");
-    }
-    if summary.lost > 0 {
-        tracing::error!(results.lost = summary.lost, "results are lost: they could not be spooled");
-    }
+    report(tally, summary);
     membership.map(|()| ExitCode::SUCCESS)
 }
 
@@ -230,6 +225,25 @@ fn handover(settings: &Settings) -> Duration {
         replicas.handover().min(settings.stop.grace / 4)
     } else {
         Duration::ZERO
+    }
+}
+
+/// The last lines of the log.
+fn report(tally: Tally, summary: Summary) {
+    tracing::info!(
+        checks.due = tally.due,
+        checks.missed = tally.missed,
+        results.delivered = summary.delivered,
+        results.refused = summary.refused,
+        results.dropped = summary.dropped,
+        results.spooled = summary.spooled,
+        "producer stopped"
+    );
+    if summary.spooled > 0 {
+        tracing::warn!(results.spooled = summary.spooled, "results wait in the spool for the next start");
+    }
+    if summary.lost > 0 {
+        tracing::error!(results.lost = summary.lost, "results are lost: they could not be spooled");
     }
 }
 

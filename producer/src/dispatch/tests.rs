@@ -19,7 +19,7 @@ async fn who_is_told_to_stop_before_the_first_slot_owes_none() {
     stop.cancel();
     let counts = Checks::new(&mut Metrics::new("producer", "0"));
     let checker = Checker { probe, location: "here".into(), results, counts, give_up };
-    let tally = run(targets, unchanging(), 1, checker, stop).await;
+    let tally = run(targets, unchanging(), None, 1, checker, stop).await;
     assert_eq!(tally, Tally::default());
     assert_eq!(received.recv().await, None);
 }
@@ -58,7 +58,7 @@ async fn who_waited_for_room_knows_how_late_it_is() {
         }
         seen
     };
-    let (tally, seen) = tokio::join!(run(targets, unchanging(), 1, checker, stop.clone()), reader);
+    let (tally, seen) = tokio::join!(run(targets, unchanging(), None, 1, checker, stop.clone()), reader);
     assert_eq!(tally.due, seen.len() as u64);
     assert!(seen.iter().any(overload));
     let too_late = |result: &&CheckResult| overload(result) && result.meta.lateness > 2_000_000;
