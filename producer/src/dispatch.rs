@@ -169,6 +169,9 @@ impl Head {
             "the schedule has changed"
         );
         self.checker.counts.targets.set(i64::try_from(targets.len()).unwrap_or(i64::MAX));
+        if let Some(probes) = &self.checker.counts.probes {
+            probes.keep(&targets);
+        }
         self.targets = targets;
     }
 

@@ -10,7 +10,7 @@ use clap::{CommandFactory as _, Parser, Subcommand};
 use clap_complete::Shell;
 use jiff::Timestamp;
 use producer::dispatch::{self, Checker, Tally, give_up_at};
-use producer::metrics::{Checks, Published};
+use producer::metrics::{Checks, Probes, Published};
 use producer::probe::Probe;
 use producer::publish::Summary;
 use producer::reload::{self, Mark, Reloads, hangups};
@@ -130,7 +130,8 @@ async fn watch(plan: Plan, hangups: mpsc::Receiver<()>, stop: CancellationToken)
     let loaded = Arc::new(loaded);
     let settings = &loaded.settings;
     let mut metrics = Metrics::new("producer", env!("CARGO_PKG_VERSION"));
-    let (counts, published) = (Checks::new(&mut metrics), Published::new(&mut metrics, settings.spool.max_bytes));
+    let (mut counts, published) = (Checks::new(&mut metrics), Published::new(&mut metrics, settings.spool.max_bytes));
+    counts.probes = settings.metrics.per_target.then(|| Probes::new(&mut metrics));
     let reloads = Reloads::new(&mut metrics);
     let (owner, shards) = watch::channel(if settings.replicas.enabled { Shards::none() } else { Shards::All });
     Shards::show(&mut metrics, &shards);

@@ -1,10 +1,14 @@
 //! What the producer tells of itself on its admin port.
 
+mod probes;
+
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 
 use shared::admin::{Counter, Gauge, Histogram, Metrics};
 use shared::message::{CheckResult, FailureClass, State};
+
+pub use probes::Probes;
 
 /// Upper bounds of lateness, in seconds: a tenth of a millisecond is an idle machine, seconds are one that is overwhelmed.
 const LATENESS: [f64; 14] = [0.0001, 0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 5.0, 30.0];
@@ -23,6 +27,8 @@ pub struct Checks {
     lateness: Histogram,
     /// Results that came when nobody took them any more.
     pub lost: Counter,
+    /// Where each target is shown for itself.
+    pub probes: Option<Probes>,
 }
 
 impl Checks {
@@ -49,11 +55,15 @@ impl Checks {
                 &LATENESS,
             ),
             lost: metrics.counter("results_lost", "Results that could not be handed to the spool before the end"),
+            probes: None,
         }
     }
 
     /// Counts a result.
     pub fn count(&self, result: &CheckResult) {
+        if let Some(probes) = &self.probes {
+            probes.note(result);
+        }
         let [up, down, missed, unmeasured] = &self.states;
         match result.outcome.state {
             State::Up => up.inc(),

@@ -31,6 +31,8 @@ pub struct Settings {
     pub spool: Spool,
     /// Where it can be asked how it is.
     pub admin: Admin,
+    /// What it answers.
+    pub metrics: Metrics,
     /// How the process ends.
     pub stop: Stop,
     /// What it says.
@@ -185,6 +187,14 @@ pub struct Spool {
     pub file: String,
     /// How many bytes of messages may wait; beyond that the oldest are dropped.
     pub max_bytes: u64,
+}
+
+/// The `[metrics]` section.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct Metrics {
+    /// Whether each target is shown for itself.
+    pub per_target: bool,
 }
 
 impl Default for Site {

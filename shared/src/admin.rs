@@ -28,6 +28,9 @@ use tokio_util::sync::CancellationToken;
 use crate::config::Fault;
 
 pub use metrics::{Label, Metrics};
+pub use prometheus_client::collector::Collector;
+pub use prometheus_client::encoding::DescriptorEncoder;
+pub use prometheus_client::metrics::MetricType;
 pub use prometheus_client::metrics::counter::Counter;
 pub use prometheus_client::metrics::gauge::Gauge;
 pub use prometheus_client::metrics::histogram::Histogram;

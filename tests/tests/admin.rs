@@ -259,3 +259,43 @@ async fn a_port_that_is_taken_is_one_line_and_exit_code_1() {
         assert!(log[0].starts_with(&format!("error: admin.listen {address}: ")), "{log:#?}");
     }
 }
+
+/// Each target for itself, under blackbox_exporter's names.
+#[tokio::test(flavor = "multi_thread")]
+async fn targets_are_shown_where_that_is_wanted() {
+    let world = World::new().await;
+    let good = Site::start(Behaviour::Respond(Response::ok("fine"))).await.unwrap();
+    let bad = Site::start(Behaviour::Respond(Response::broken())).await.unwrap();
+    let text =
+        targets(&good.url("127.0.0.1"), &["good \"one\""], "168h") + &targets(&bad.url("localhost"), &["bad"], "168h");
+    let file = world.file("targets.toml", &text);
+    let variables = [LISTEN, ("SCHEDULE_TARGETS_FILE", file.as_str()), ("METRICS_PER_TARGET", "true")];
+    let mut producer = world.start("producer", &[], &variables);
+    let admin = address(&mut producer).await;
+    let text = patiently("samples of both", async {
+        loop {
+            let (_, text) = get(&admin, "/metrics").await;
+            if text.matches("\nprobe_success{").count() == 2 {
+                return text;
+            }
+            tokio::time::sleep(Duration::from_millis(50)).await;
+        }
+    })
+    .await;
+    let value = |sample: &str| {
+        let line = text.lines().find_map(|line| line.strip_prefix(sample)?.strip_prefix(' '));
+        line.unwrap_or_else(|| panic!("no {sample} in {text}")).parse::<f64>().unwrap()
+    };
+    let of = |name: &str| [r#"good \"one\""#, "bad"].map(|target| value(&format!("{name}{{target=\"{target}\"}}")));
+    assert_eq!(of("probe_success"), [1.0, 0.0]);
+    assert_eq!(of("probe_http_status_code"), [200.0, 500.0]);
+    assert_eq!((of("probe_http_ssl"), of("probe_http_version")), ([0.0; 2], [1.1; 2]));
+    assert_eq!((of("probe_ip_protocol"), of("probe_http_redirects")), ([4.0; 2], [0.0; 2]));
+    assert_eq!(of("probe_http_uncompressed_body_length")[0], 4.0);
+    assert!(of("probe_duration_seconds").iter().all(|took| (0.0..60.0).contains(took)));
+    let phases = ["resolve", "connect", "processing", "transfer"];
+    let phases = phases.map(|phase| value(&format!("probe_http_duration_seconds{{target=\"bad\",phase=\"{phase}\"}}")));
+    assert!((phases.iter().sum::<f64>() - of("probe_duration_seconds")[1]).abs() < 0.1, "{phases:?}");
+    assert!(!text.contains("slotwatch_probe") && text.ends_with("# EOF\n"));
+    stop(producer).await;
+}

@@ -2,6 +2,7 @@
 
 use std::fmt;
 
+use prometheus_client::collector::Collector;
 use prometheus_client::encoding::{EncodeMetric, MetricEncoder, text};
 use prometheus_client::metrics::MetricType;
 use prometheus_client::metrics::counter::Counter;
@@ -16,6 +17,8 @@ pub type Label = (&'static str, &'static str);
 /// All metrics of a process. Names carry their base unit; counters get `_total` when they are written.
 pub struct Metrics {
     registry: Registry,
+    /// Those whose names are another's convention.
+    foreign: Registry,
 }
 
 impl Metrics {
@@ -25,7 +28,12 @@ impl Metrics {
         let info = Family::<Vec<Label>, One>::default();
         info.get_or_create_owned(&vec![("component", component), ("version", version)]);
         registry.register("build_info", "What runs here", info);
-        Self { registry }
+        Self { registry, foreign: Registry::default() }
+    }
+
+    /// Metrics that are made when someone asks, under names of their own.
+    pub fn collect(&mut self, collector: Box<dyn Collector>) {
+        self.foreign.register_collector(collector);
     }
 
     /// A counter.
@@ -76,7 +84,9 @@ impl Metrics {
     pub fn text(&self) -> String {
         let mut text = String::new();
         // Writing to a string does not fail.
-        let _ = text::encode(&mut text, &self.registry);
+        let _ = text::encode_registry(&mut text, &self.registry)
+            .and_then(|()| text::encode_registry(&mut text, &self.foreign))
+            .and_then(|()| text::encode_eof(&mut text));
         text
     }
 }
