@@ -29,3 +29,5 @@ pub mod metrics;
 
 pub mod listing;
 pub mod once;
+
+pub mod import;

@@ -10,6 +10,7 @@ use clap::{CommandFactory as _, Parser, Subcommand};
 use clap_complete::Shell;
 use jiff::Timestamp;
 use producer::dispatch::{self, Checker, Tally, give_up_at};
+use producer::import::Import;
 use producer::metrics::{Checks, Probes, Published};
 use producer::probe::Probe;
 use producer::publish::Summary;
@@ -62,6 +63,8 @@ enum Command {
         /// Which shell
         shell: Shell,
     },
+    /// Make a targets file of another monitor's configuration
+    Import(Import),
 }
 
 /// What the configuration asks for.
@@ -108,6 +111,9 @@ async fn run(args: Args, hangups: mpsc::Receiver<()>, stop: CancellationToken) -
     if let Some(Command::Completions { shell }) = args.command {
         clap_complete::generate(shell, &mut Args::command(), "producer", &mut std::io::stdout());
         return Ok(ExitCode::SUCCESS);
+    }
+    if let Some(Command::Import(import)) = &args.command {
+        return Ok(import.run());
     }
     let needs_kafka = !args.once && args.command.is_none();
     let plan = match args.config.start(|loaded| Plan::make(loaded, needs_kafka)) {

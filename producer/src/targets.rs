@@ -185,6 +185,13 @@ pub fn load_targets(settings: &Loaded<Settings>) -> Result<Vec<Arc<Target>>, Con
     })
 }
 
+/// What is wrong with a targets file of this text; its place is for whoever wrote the text to find.
+pub(crate) fn fault_in(text: &str) -> Result<(), Fault> {
+    let file: TargetsFile = toml::from_str(text).map_err(|error| Fault::new("targets", error.message()))?;
+    file.validate()?;
+    parse_file(&file).map(|_| ())
+}
+
 /// Does something on a thread, and so on a heap, of its own.
 fn apart<T: Send>(work: impl FnOnce() -> T + Send) -> T {
     thread::scope(|scope| scope.spawn(work).join()).unwrap_or_else(|panic| resume_unwind(panic))
