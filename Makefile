@@ -3,7 +3,7 @@ export PATH := $(PATH):$(HOME)/.cargo/bin
 TARGET := $(or $(CARGO_TARGET_DIR),target)
 
 .DEFAULT_GOAL := help
-.PHONY: help setup services demo test chaos bench
+.PHONY: help setup services demo test chaos bench deploy
 
 help: ## list these commands
 	@sed -n 's/^\([a-z]*\):.*## /  make \1\t/p' $(MAKEFILE_LIST) | expand -t 20
@@ -37,3 +37,7 @@ bench: ## measure checks, rows and queries beside their limits: everything, or B
 	@sh local/setup.sh bench
 	cargo build --release --package producer --package consumer --package bench
 	@exec $(TARGET)/release/bench $(BENCH)
+
+deploy: setup ## check what is in deploy/: manifests, image, units, alerts, dashboard
+	cargo build --workspace --bins
+	@sh deploy/validate.sh $(TARGET)/debug
