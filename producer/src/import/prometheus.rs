@@ -47,7 +47,10 @@ impl Probe {
     /// The job, the host and the path, where they are not enough with the scheme. What else is in a URL may be a secret.
     fn name(&self, with_scheme: bool) -> String {
         let job = &self.job;
-        let Some(url) = self.url().and_then(|url| Url::parse(&url).ok()) else { return job.clone() };
+        let Some(url) = self.url() else { return job.clone() };
+        let Ok(url) = Url::parse(&url) else {
+            return if url.contains(['@', '?']) { job.clone() } else { format!("{job}/{url}") };
+        };
         let scheme = if with_scheme { format!("{}://", url.scheme()) } else { String::new() };
         let port = url.port().map(|port| format!(":{port}")).unwrap_or_default();
         let path = Some(url.path()).filter(|path| *path != "/").unwrap_or_default();
@@ -242,6 +245,9 @@ fn add(probe: Probe, name: String, modules: &Modules, harvest: &mut Harvest) {
     let mut target = module.target(name, url, probe.scrape, &mut notes);
     if let Some(host) = probe.labels.get("__param_hostname") {
         target.headers.insert("Host".to_owned(), host.clone());
+    }
+    if target.url.starts_with("https://") && target.headers.keys().any(|name| name.eq_ignore_ascii_case("host")) {
+        notes.push("headers.Host: not carried over to TLS, where the URL's host is asked for".to_owned());
     }
     harvest.add(target, &notes);
 }

@@ -119,6 +119,41 @@ fn no_target_at_all() {
     assert_eq!(error, "folder/gatus.yaml: nothing in it can be a target (left out: 1)");
 }
 
+#[test]
+fn what_jobs_say() {
+    let (blackbox, relabel) =
+        ("modules: {http_2xx: {prober: http}}", "{source_labels: [__address__], target_label: __param_target}");
+    let table = [
+        ("metrics_path: /snmp, params: {module: [if_mib]}", vec![]),
+        ("metrics_path: /probe", vec!["job j: left out: nothing in it says what the exporter is to probe"]),
+        (
+            "metrics_path: /probe, relabel_configs: [{action: hashmod}]",
+            vec!["job j: left out: relabel_configs: the action hashmod is not known here"],
+        ),
+        (
+            "metrics_path: /a/probe, relabel_configs: [RELABEL], static_configs: [{targets: ['a b', 'u:p@', 'a:b?c']}]",
+            vec![
+                "j/http://a b: left out: url: expected a URL such as https://example.net/: invalid international domain name",
+                "j: left out: url: expected a URL such as https://example.net/: empty host",
+                "j: left out: url: expected a URL such as https://example.net/: invalid port number",
+            ],
+        ),
+        (
+            "metrics_path: /probe, params: {hostname: [b]}, relabel_configs: [RELABEL], static_configs: [{targets: ['https://a']}]",
+            vec!["j/a: headers.Host: not carried over to TLS, where the URL's host is asked for"],
+        ),
+        (
+            "metrics_path: /probe, params: {target: ['http://a']}, file_sd_configs: [{files: [nowhere/*.yml]}]",
+            vec!["job j: nowhere/*.yml: not carried over: No such file or directory (os error 2)"],
+        ),
+    ];
+    for (job, expected) in table {
+        let prometheus = format!("scrape_configs: [{{job_name: j, {}}}]", job.replace("RELABEL", relabel));
+        let harvest = of_blackbox(&prometheus, blackbox).unwrap();
+        assert_eq!(harvest.lines().collect::<Vec<_>>(), expected, "{job}");
+    }
+}
+
 /// Whether what comes of some text is refused, or loads with as many targets as it says.
 fn well(harvest: Result<Harvest, String>) -> Result<(), TestCaseError> {
     let Ok(harvest) = harvest else { return Ok(()) };
