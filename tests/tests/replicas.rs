@@ -323,6 +323,23 @@ async fn a_restart_under_the_same_name_moves_nothing() {
     assert_eq!((cost.absent_rarely, cost.missed), (0, 0));
 }
 
+/// Two of one name would both have its shards: the group shuts the first one out, and it says so and ends.
+#[tokio::test(flavor = "multi_thread")]
+async fn the_second_of_a_name_ends_the_first() {
+    let world = World::new().await;
+    let brokers = world.brokers.clone();
+    let mut crew = Crew::new(world, &brokers).await.begins(&["same"]).await;
+    crew.hire(&[("REPLICAS_INSTANCE", "same")]);
+    let mut first = crew.replicas.remove(0);
+    let status = patiently("the end", first.wait()).await.unwrap();
+    assert_eq!(status.code(), Some(1), "{:#?}", first.log());
+    assert_eq!(said(&first.log(), "has another one the same replicas.instance?"), 1, "{:#?}", first.log());
+    crew.share().await;
+    crew.checks(80).await;
+    let cost = crew.ends("two of one name").await;
+    assert_eq!((cost.absent_rarely, cost.missed), (0, 0), "{cost:?}");
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn from_three_to_five_to_one() {
     let mut crew = three().await;
