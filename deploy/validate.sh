@@ -118,11 +118,15 @@ prepare_kustomize() {
 
 say '-- tools'
 mkdir -p "$cache"
+# Two that run at the same time would build in each other's way.
+exec 9>"$cache/deploy.lock"
+flock 9
 prepare_python
 prepare_promtool
 prepare_kustomize
 prepare_helm
 has systemd-analyze || install systemd
+exec 9>&-
 
 say '-- kustomize'
 mkdir "$work/rendered"
