@@ -5,6 +5,7 @@
 pub mod settings;
 pub mod targets;
 
+pub mod descriptors;
 pub mod heap;
 
 pub mod reload;

@@ -19,7 +19,7 @@ use producer::settings::Settings;
 use producer::shards::Shards;
 use producer::spool::Spool;
 use producer::targets::{Target, load_targets};
-use producer::{heap, listing, once, publish, replicas, roster};
+use producer::{descriptors, heap, listing, once, publish, replicas, roster};
 use shared::admin::{Metrics, Ready};
 use shared::config::{Cli, ConfigError, Loaded};
 use shared::lifecycle::stop_on_signals;
@@ -100,6 +100,7 @@ fn work() -> anyhow::Result<ExitCode> {
     let hangups = hangups()?;
     let stop = stop_on_signals()?;
     let args = Args::parse();
+    descriptors::raise();
     let runtime = tokio::runtime::Runtime::new()?;
     let ended = runtime.block_on(run(args, hangups, stop));
     // A request to a broker that never answers must not outlast the grace.
