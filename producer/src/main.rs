@@ -137,6 +137,8 @@ async fn watch(plan: Plan, hangups: mpsc::Receiver<()>, stop: CancellationToken)
     let loaded = Arc::new(loaded);
     let settings = &loaded.settings;
     let mut metrics = Metrics::new("producer", env!("CARGO_PKG_VERSION"));
+    let most = settings.schedule.max_concurrent as f64;
+    metrics.measured("checks_max_concurrent", "Checks that may be under way at the same time", move || most);
     let (mut counts, published) = (Checks::new(&mut metrics), Published::new(&mut metrics, settings.spool.max_bytes));
     counts.probes = settings.metrics.per_target.then(|| Probes::new(&mut metrics));
     let reloads = Reloads::new(&mut metrics);

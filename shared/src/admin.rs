@@ -71,10 +71,12 @@ impl Admin {
     ///
     /// # Errors
     /// The address cannot be listened on.
-    pub async fn serve(&self, metrics: Metrics, ready: Ready) -> io::Result<Option<Server>> {
+    pub async fn serve(&self, mut metrics: Metrics, ready: Ready) -> io::Result<Option<Server>> {
         if self.listen.is_empty() {
             return Ok(None);
         }
+        let asked = ready.clone();
+        metrics.measured("ready", "Whether /readyz says so", move || f64::from(u8::from(asked.is_set())));
         let at = |error: io::Error| io::Error::new(error.kind(), format!("admin.listen {}: {error}", self.listen));
         let listener = TcpListener::bind(&self.listen).await.map_err(at)?;
         let address = listener.local_addr().map_err(at)?;

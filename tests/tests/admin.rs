@@ -118,6 +118,8 @@ async fn what_is_scraped_is_what_is_logged() {
         ("spool_results", logged(&producer, "results.spooled")),
         ("spool_bytes", 0),
         ("checks_running", 0),
+        ("checks_max_concurrent", 1000),
+        ("ready", 1),
         ("kafka_reachable", 1),
     ];
     for (name, value) in expected {
