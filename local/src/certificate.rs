@@ -1,4 +1,4 @@
-//! A certificate authority of our own, and the leaves that a TLS site may show: good, expired, wrong or home-made.
+//! A certificate authority of our own, and the leaves that a server may show: good, expired, wrong or home-made.
 
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -6,12 +6,12 @@ use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
 use rcgen::{
-    BasicConstraints, CertificateParams, DnType, IsCa, Issuer, KeyPair, KeyUsagePurpose, PKCS_ECDSA_P256_SHA256,
-    PKCS_ECDSA_P384_SHA384, PKCS_RSA_SHA256, RsaKeySize,
+    BasicConstraints, Certificate, CertificateParams, DnType, IsCa, Issuer, KeyPair, KeyUsagePurpose,
+    PKCS_ECDSA_P256_SHA256, PKCS_ECDSA_P384_SHA384, PKCS_RSA_SHA256, RsaKeySize,
 };
 use rustls::ServerConfig;
 use rustls::crypto::aws_lc_rs;
-use rustls::pki_types::{CertificateDer, PrivateKeyDer, PrivatePkcs8KeyDer};
+use rustls::pki_types::{PrivateKeyDer, PrivatePkcs8KeyDer};
 use rustls::sign::{CertifiedKey, SingleCertAndKey};
 use tempfile::TempDir;
 use tokio_rustls::TlsAcceptor;
@@ -24,7 +24,7 @@ pub struct Authority {
     folder: TempDir,
     issuer: Issuer<'static, KeyPair>,
     /// What stands between a leaf and the authority's own certificate, which sites show with the leaf.
-    intermediate: Option<CertificateDer<'static>>,
+    intermediate: Option<Certificate>,
 }
 
 /// What a key is.
@@ -38,12 +38,13 @@ pub enum Kind {
     Rsa2048,
 }
 
-/// What a site proves itself with.
+/// What a site, a server or one of its clients proves itself with.
 #[derive(Clone)]
 pub struct Identity {
     config: Arc<ServerConfig>,
-    chain: Vec<CertificateDer<'static>>,
+    chain: Vec<Certificate>,
     kind: Kind,
+    key_pem: String,
 }
 
 impl Authority {
@@ -67,8 +68,7 @@ impl Authority {
         let parameters = authority_parameters("Local test intermediate");
         let key = kind.generate();
         let certificate = parameters.signed_by(&key, &root.issuer).expect(BUILT_WRONG);
-        let intermediate = Some(certificate.der().clone());
-        Ok(Authority { folder: root.folder, issuer: Issuer::new(parameters, key), intermediate })
+        Ok(Authority { folder: root.folder, issuer: Issuer::new(parameters, key), intermediate: Some(certificate) })
     }
 
     /// The authority's certificate as a PEM file.
@@ -110,7 +110,7 @@ impl Authority {
     pub fn self_signed(&self, names: &[&str]) -> Identity {
         let key = Kind::P256.generate();
         let certificate = parameters(names, 30).self_signed(&key).expect(BUILT_WRONG);
-        Identity::new(vec![certificate.der().clone()], Kind::P256, &key)
+        Identity::new(vec![certificate], Kind::P256, &key)
     }
 
     fn signed(&self, names: &[&str], days: i64) -> Identity {
@@ -120,7 +120,7 @@ impl Authority {
     fn issue(&self, names: &[&str], days: i64, kind: Kind) -> Identity {
         let key = kind.generate();
         let leaf = parameters(names, days).signed_by(&key, &self.issuer).expect(BUILT_WRONG);
-        let chain = std::iter::once(leaf.der()).chain(&self.intermediate).cloned().collect();
+        let chain = std::iter::once(leaf).chain(self.intermediate.clone()).collect();
         Identity::new(chain, kind, &key)
     }
 }
@@ -137,17 +137,29 @@ impl Kind {
 }
 
 impl Identity {
-    fn new(chain: Vec<CertificateDer<'static>>, kind: Kind, key: &KeyPair) -> Identity {
+    fn new(chain: Vec<Certificate>, kind: Kind, key: &KeyPair) -> Identity {
         let provider = Arc::new(aws_lc_rs::default_provider());
+        let key_pem = key.serialize_pem();
         let key = PrivateKeyDer::from(PrivatePkcs8KeyDer::from(key.serialize_der()));
         let key = provider.key_provider.load_private_key(key).expect("the provider reads the keys that it made");
-        let shows = SingleCertAndKey::from(CertifiedKey::new(chain.clone(), key));
+        let shown = chain.iter().map(|certificate| certificate.der().clone()).collect();
+        let shows = SingleCertAndKey::from(CertifiedKey::new(shown, key));
         let config = ServerConfig::builder_with_provider(provider)
             .with_safe_default_protocol_versions()
             .expect("the provider knows its own protocol versions")
             .with_no_client_auth()
             .with_cert_resolver(Arc::new(shows));
-        Identity { config: Arc::new(config), chain, kind }
+        Identity { config: Arc::new(config), chain, kind, key_pem }
+    }
+
+    /// The certificates in PEM, its own first.
+    pub fn certificate_pem(&self) -> String {
+        self.chain.iter().map(Certificate::pem).collect()
+    }
+
+    /// The key in PEM.
+    pub fn key_pem(&self) -> &str {
+        &self.key_pem
     }
 
     /// The same certificates, in the hands of somebody who has not their key.

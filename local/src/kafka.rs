@@ -10,6 +10,7 @@ use rdkafka::config::RDKafkaLogLevel;
 use rdkafka::consumer::{BaseConsumer, Consumer};
 use rustix::process::Signal;
 
+use crate::certificate::Identity;
 use crate::distribution::{self, Distribution};
 use crate::error::{Error, doing};
 use crate::guard::Guarded;
@@ -41,14 +42,34 @@ struct Broker {
     class_loading: Option<String>,
     port: u16,
     controller_port: u16,
-    /// Listeners for clients that come another way: where each listens, and the address that it sends its clients to.
-    edges: Vec<(u16, SocketAddr)>,
-    /// A listener for clients that know this password: where it listens.
-    login: Option<(u16, String)>,
+    /// Where each further listener is.
+    listeners: Vec<(u16, Listener)>,
 }
 
-/// Whom the listener with a password knows.
+/// Whom listeners with a password know.
 pub const USER: &str = "slotwatch";
+
+/// A listener beside the plain one.
+#[derive(Clone, Default)]
+pub struct Listener {
+    /// What stands between it and its clients: they are told to go on through that.
+    pub relay: Option<SocketAddr>,
+    /// What it proves itself with, by TLS.
+    pub identity: Option<Identity>,
+    /// The CA, in PEM, that has to have signed the certificates of its clients; without one they need none.
+    pub client_ca: Option<String>,
+    /// What clients say by SASL to be let in.
+    pub login: Option<Login>,
+}
+
+/// The password of [`USER`], and how it is asked for.
+#[derive(Clone, Debug)]
+pub enum Login {
+    /// By PLAIN.
+    Plain(String),
+    /// By SCRAM-SHA-512. The broker keeps it with its data, which are made at its first start.
+    Scram(String),
+}
 
 impl Kafka {
     /// Starts a broker with its data below `data`, or in a temporary folder.
@@ -59,20 +80,17 @@ impl Kafka {
     /// Starts a broker that has a listener more for each of these addresses, and tells clients that come there to go on
     /// through that address. So each of several relays can stand between the broker and one of its clients.
     pub fn start_behind(data: Option<&Path>, relays: &[SocketAddr]) -> Result<Kafka, Error> {
-        Kafka::start_own(data, relays, None)
+        let behind = |relay: &SocketAddr| Listener { relay: Some(*relay), ..Listener::default() };
+        Kafka::start_with(data, relays.iter().map(behind).collect())
     }
 
-    /// Starts a broker that has a listener more, for clients that say by SASL PLAIN that they are [`USER`].
-    pub fn start_with_login(password: &str) -> Result<Kafka, Error> {
-        Kafka::start_own(None, &[], Some(password))
-    }
-
-    fn start_own(data: Option<&Path>, relays: &[SocketAddr], password: Option<&str>) -> Result<Kafka, Error> {
+    /// Starts a broker that has these listeners, too.
+    pub fn start_with(data: Option<&Path>, listeners: Vec<Listener>) -> Result<Kafka, Error> {
         let distribution = Distribution::find()?;
         archive_classes(&distribution);
         let archive = distribution.archive.as_deref().filter(|archive| archive.exists());
         let class_loading = archive.map(|archive| format!("-XX:SharedArchiveFile={}", archive.display()));
-        let broker = Broker::start(distribution, data, class_loading, relays, password)?;
+        let broker = Broker::start(distribution, data, class_loading, listeners)?;
         Ok(Kafka { brokers: broker.address(), origin: Origin::Own(Box::new(broker)) })
     }
 
@@ -100,17 +118,17 @@ impl Kafka {
         &self.brokers
     }
 
-    /// Where the listener with a password is.
-    pub fn login(&self) -> Option<SocketAddr> {
+    /// Where the further listener of this number is.
+    pub fn listener(&self, number: usize) -> Option<SocketAddr> {
         let Origin::Own(broker) = &self.origin else { return None };
-        broker.login.as_ref().map(|(port, _)| (Ipv4Addr::LOCALHOST, *port).into())
+        broker.listeners.get(number).map(|(port, _)| (Ipv4Addr::LOCALHOST, *port).into())
     }
 
-    /// Changes the password, and starts the broker again with it.
-    pub fn change_password(&mut self, password: &str) -> Result<(), Error> {
+    /// Puts another in the place of the further listener of this number, and starts the broker again with it.
+    pub fn change_listener(&mut self, number: usize, listener: Listener) -> Result<(), Error> {
         let broker = self.own()?;
-        if let Some((_, known)) = &mut broker.login {
-            password.clone_into(known);
+        if let Some((_, known)) = broker.listeners.get_mut(number) {
+            *known = listener;
         }
         broker.configure()?;
         self.stop()?;
@@ -120,8 +138,7 @@ impl Kafka {
     /// Where the listener behind one of the relays is.
     pub fn behind(&self, relay: SocketAddr) -> Option<SocketAddr> {
         let Origin::Own(broker) = &self.origin else { return None };
-        let (port, _) = broker.edges.iter().find(|(_, advertised)| *advertised == relay)?;
-        Some((Ipv4Addr::LOCALHOST, *port).into())
+        self.listener(broker.listeners.iter().position(|(_, listener)| listener.relay == Some(relay))?)
     }
 
     /// The process id of our own broker, while it runs.
@@ -174,28 +191,19 @@ impl Broker {
         distribution: Distribution,
         data: Option<&Path>,
         class_loading: Option<String>,
-        relays: &[SocketAddr],
-        password: Option<&str>,
+        listeners: Vec<Listener>,
     ) -> Result<Broker, Error> {
         let home = Home::new(data, "kafka")?;
         // Nobody will read what is in a temporary folder, so its broker need not be asked politely.
         let signal = if home.keep { "TERM" } else { "KILL" };
         let guarded = Guarded::new("kafka", &home, None, signal)?;
-        let mut broker = Broker {
-            guarded,
-            distribution,
-            class_loading,
-            port: 0,
-            controller_port: 0,
-            edges: Vec::new(),
-            login: None,
-        };
+        let listeners = listeners.into_iter().map(|listener| (0, listener)).collect();
+        let mut broker = Broker { guarded, distribution, class_loading, port: 0, controller_port: 0, listeners };
         let mut attempt = 1;
         loop {
             broker.port = free_port();
             broker.controller_port = free_port();
-            broker.edges = relays.iter().map(|relay| (free_port(), *relay)).collect();
-            broker.login = password.map(|password| (free_port(), password.to_owned()));
+            broker.listeners.iter_mut().for_each(|(port, _)| *port = free_port());
             broker.configure()?;
             match broker.run() {
                 Err(_) if attempt < PORT_ATTEMPTS && broker.guarded.log_says("Address already in use") => attempt += 1,
@@ -210,16 +218,27 @@ impl Broker {
         let home = self.guarded.home().to_owned();
         let file = home.join("server.properties");
         let (data, log4j) = (home.join("data"), home.join("log4j2.properties"));
-        let properties = properties(&data, self.port, self.controller_port, &self.edges, self.login.as_ref());
-        fs::write(&file, properties).map_err(doing(format!("writing {}", file.display())))?;
-        fs::write(&log4j, include_str!("../kafka/log4j2.properties"))
-            .map_err(doing(format!("writing {}", log4j.display())))?;
+        write(&file, &properties(&data, self.port, self.controller_port, &self.listeners))?;
+        write(&log4j, include_str!("../kafka/log4j2.properties"))?;
+        for (number, (_, listener)) in self.listeners.iter().enumerate() {
+            if let Some(identity) = &listener.identity {
+                write(&home.join(pem("identity", number)), &(identity.certificate_pem() + identity.key_pem()))?;
+            }
+            if let Some(client_ca) = &listener.client_ca {
+                write(&home.join(pem("client-ca", number)), client_ca)?;
+            }
+        }
         if data.join("meta.properties").exists() {
             return Ok(());
         }
         // 16 bytes in base64url. Readers remember by the id whose offsets they know, so no two clusters may share one.
         let cluster = format!("{}A", &random()?[..21]);
-        let arguments = ["kafka.tools.StorageTool", "format", "-t", &cluster, "-c", "server.properties"];
+        let mut arguments = vec!["kafka.tools.StorageTool", "format", "-t", &cluster, "-c", "server.properties"];
+        let scram = self.listeners.iter().find_map(|(_, listener)| match &listener.login {
+            Some(Login::Scram(password)) => Some(format!("SCRAM-SHA-512=[name={USER},password={password}]")),
+            _ => None,
+        });
+        arguments.extend(scram.iter().flat_map(|scram| ["--add-scram", scram]));
         let arguments = self.java_arguments(&arguments);
         self.guarded.run(&self.distribution.java, &arguments)
     }
@@ -272,7 +291,7 @@ fn archive_classes(distribution: &Distribution) {
         let class_loading = format!("-XX:ArchiveClassesAtExit={}", partial.display());
         let once =
             Distribution { java: distribution.java.clone(), classpath: distribution.classpath.clone(), archive: None };
-        Broker::start(once, None, Some(class_loading), &[], None)?.guarded.end(Signal::TERM)?;
+        Broker::start(once, None, Some(class_loading), Vec::new())?.guarded.end(Signal::TERM)?;
         fs::rename(&partial, archive).map_err(doing(format!("moving {} into place", partial.display())))
     });
     if let Err(error) = made {
@@ -280,29 +299,62 @@ fn archive_classes(distribution: &Distribution) {
     }
 }
 
-fn properties(
-    data: &Path,
-    port: u16,
-    controller_port: u16,
-    edges: &[(u16, SocketAddr)],
-    login: Option<&(u16, String)>,
-) -> String {
-    let (mut listeners, mut advertised, mut protocols) = (String::new(), String::new(), String::new());
-    let mut sasl = String::new();
-    if let Some((port, password)) = login {
-        listeners += &format!(",LOGIN://127.0.0.1:{port}");
-        advertised += &format!(",LOGIN://127.0.0.1:{port}");
-        protocols += ",LOGIN:SASL_PLAINTEXT";
-        sasl = format!(
-            "sasl.enabled.mechanisms=PLAIN
-listener.name.login.plain.sasl.jaas.config=org.apache.kafka.common.security.plain.PlainLoginModule required user_{USER}=\"{password}\";
-"
-        );
+fn write(path: &Path, text: &str) -> Result<(), Error> {
+    fs::write(path, text).map_err(doing(format!("writing {}", path.display())))
+}
+
+/// The file that holds something of the listener of this number, in the broker's folder.
+fn pem(name: &str, number: usize) -> String {
+    format!("{name}-{number}.pem")
+}
+
+impl Listener {
+    fn protocol(&self) -> &'static str {
+        match (&self.identity, &self.login) {
+            (None, None) => "PLAINTEXT",
+            (None, Some(_)) => "SASL_PLAINTEXT",
+            (Some(_), None) => "SSL",
+            (Some(_), Some(_)) => "SASL_SSL",
+        }
     }
-    for (number, (port, relay)) in edges.iter().enumerate() {
-        listeners += &format!(",EDGE{number}://127.0.0.1:{port}");
-        advertised += &format!(",EDGE{number}://{relay}");
-        protocols += &format!(",EDGE{number}:PLAINTEXT");
+
+    /// Its own lines of the broker's configuration.
+    fn properties(&self, number: usize) -> String {
+        let mut lines = Vec::new();
+        if self.identity.is_some() {
+            lines.push("ssl.keystore.type=PEM".to_owned());
+            lines.push(format!("ssl.keystore.location={}", pem("identity", number)));
+        }
+        if self.client_ca.is_some() {
+            lines.push("ssl.client.auth=required".to_owned());
+            lines.push("ssl.truststore.type=PEM".to_owned());
+            lines.push(format!("ssl.truststore.location={}", pem("client-ca", number)));
+        }
+        let (mechanism, module, options) = match &self.login {
+            None => return prefixed(number, &lines),
+            Some(Login::Plain(password)) => ("PLAIN", "plain.PlainLoginModule", format!(" user_{USER}=\"{password}\"")),
+            Some(Login::Scram(_)) => ("SCRAM-SHA-512", "scram.ScramLoginModule", String::new()),
+        };
+        let property = mechanism.to_lowercase();
+        lines.push(format!("sasl.enabled.mechanisms={mechanism}"));
+        lines.push(format!("{property}.sasl.jaas.config=org.apache.kafka.common.security.{module} required{options};"));
+        prefixed(number, &lines)
+    }
+}
+
+fn prefixed(number: usize, lines: &[String]) -> String {
+    lines.iter().map(|line| format!("listener.name.further{number}.{line}\n")).collect()
+}
+
+fn properties(data: &Path, port: u16, controller_port: u16, further: &[(u16, Listener)]) -> String {
+    let (mut listeners, mut advertised, mut protocols) = (String::new(), String::new(), String::new());
+    let mut own = String::new();
+    for (number, (port, listener)) in further.iter().enumerate() {
+        let address = SocketAddr::from((Ipv4Addr::LOCALHOST, *port));
+        listeners += &format!(",FURTHER{number}://{address}");
+        advertised += &format!(",FURTHER{number}://{}", listener.relay.unwrap_or(address));
+        protocols += &format!(",FURTHER{number}:{}", listener.protocol());
+        own += &listener.properties(number);
     }
     format!(
         "process.roles=broker,controller
@@ -328,7 +380,7 @@ broker.heartbeat.interval.ms=500
 broker.session.timeout.ms=2000
 log.cleaner.dedupe.buffer.size=4194304
 log.segment.bytes=16777216
-{sasl}",
+{own}",
         data = data.display()
     )
 }

@@ -2,9 +2,10 @@
 
 use std::env;
 use std::ffi::OsString;
-use std::fs;
+use std::fs::{self, File};
+use std::io::Write;
 use std::net::{Ipv4Addr, TcpStream};
-use std::os::unix::fs::chown;
+use std::os::unix::fs::{OpenOptionsExt, chown};
 use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::thread;
@@ -14,6 +15,7 @@ use rustix::process::{Pid, Signal, geteuid};
 use tokio_postgres::NoTls;
 use url::Url;
 
+use crate::certificate::Identity;
 use crate::error::{Error, doing};
 use crate::guard::{Guarded, User, send};
 use crate::home::{Home, free_port, random};
@@ -24,6 +26,17 @@ const PORT_ATTEMPTS: u32 = 5;
 const CHILDREN_GONE_WITHIN: Duration = Duration::from_secs(5);
 const REMEDY: &str = "install the PostgreSQL server (Debian: postgresql), or set POSTGRES_URL";
 
+/// What a server of ours has that is not usual.
+#[derive(Default)]
+pub struct Options<'a> {
+    /// Where its data are kept; without it they are in a temporary folder.
+    pub data: Option<&'a Path>,
+    /// Variables in its environment.
+    pub variables: &'a [(&'static str, String)],
+    /// What it proves itself with, by TLS. Then it lets nobody in without TLS but the superuser, for the tests' own looks.
+    pub identity: Option<&'a Identity>,
+}
+
 /// A PostgreSQL server to talk to; one of ours ends when this is dropped, or when its owner ends.
 pub struct Postgres {
     url: Url,
@@ -33,7 +46,10 @@ pub struct Postgres {
 struct Server {
     guarded: Guarded,
     program: PathBuf,
+    /// Whom it runs as.
+    user: Option<User>,
     port: u16,
+    tls: bool,
     /// The processes that were frozen, to be released again.
     paused: Vec<Pid>,
 }
@@ -41,11 +57,12 @@ struct Server {
 impl Postgres {
     /// Starts a server with its data below `data`, or in a temporary folder.
     pub fn start(data: Option<&Path>) -> Result<Postgres, Error> {
-        Postgres::start_with(data, &[])
+        Postgres::start_with(&Options { data, ..Options::default() })
     }
 
-    /// Starts a server with these variables in its environment.
-    pub fn start_with(data: Option<&Path>, variables: &[(&'static str, String)]) -> Result<Postgres, Error> {
+    /// Starts a server that is not as usual.
+    pub fn start_with(options: &Options<'_>) -> Result<Postgres, Error> {
+        let &Options { data, variables, identity } = options;
         let binaries = binaries()?;
         let user = unprivileged_user()?;
         let home = Home::new(data, "postgres")?;
@@ -53,8 +70,12 @@ impl Postgres {
         let signal = if home.keep { "INT" } else { "QUIT" };
         let mut guarded = Guarded::new("postgres", &home, user, signal)?;
         guarded.set_variables(variables);
-        let mut server = Server { guarded, program: binaries.join("postgres"), port: 0, paused: Vec::new() };
-        let password = server.prepare(&binaries, &home, user)?;
+        let program = binaries.join("postgres");
+        let mut server = Server { guarded, program, user, port: 0, tls: false, paused: Vec::new() };
+        let password = server.prepare(&binaries, &home)?;
+        if let Some(identity) = identity {
+            server.secure(identity)?;
+        }
         let mut attempt = 1;
         loop {
             server.port = free_port();
@@ -84,6 +105,13 @@ impl Postgres {
         let mut url = self.url.clone();
         url.set_path(name);
         Ok(url.to_string())
+    }
+
+    /// Gives the server something else to prove itself with, and starts it again with that.
+    pub fn change_identity(&mut self, identity: &Identity) -> Result<(), Error> {
+        self.own()?.secure(identity)?;
+        self.stop()?;
+        self.start_again()
     }
 
     /// The process id of our own server, while it runs.
@@ -154,18 +182,14 @@ impl Drop for Server {
 
 impl Server {
     /// Creates the data when the folder is new, and returns the superuser's password, kept beside them.
-    fn prepare(&mut self, binaries: &Path, home: &Home, user: Option<User>) -> Result<String, Error> {
+    fn prepare(&mut self, binaries: &Path, home: &Home) -> Result<String, Error> {
         let password_file = home.path.join("password");
         if home.path.join("data/PG_VERSION").exists() {
             return fs::read_to_string(&password_file).map_err(doing(format!("reading {}", password_file.display())));
         }
         let password = random()?;
-        fs::write(&password_file, &password).map_err(doing(format!("writing {}", password_file.display())))?;
-        if let Some(User { uid, gid }) = user {
-            for path in [&home.path, &password_file] {
-                chown(path, Some(uid), Some(gid)).map_err(doing(format!("giving away {}", path.display())))?;
-            }
-        }
+        self.write("password", &password)?;
+        self.give_away(&home.path)?;
         let mut arguments = ["-D", "data", "-U", SUPERUSER, "--pwfile=password", "--auth=scram-sha-256"].to_vec();
         arguments.extend(["--encoding=UTF8", "--locale=C", "--no-instructions"]);
         if !home.keep {
@@ -177,10 +201,36 @@ impl Server {
         Ok(password)
     }
 
+    /// Gives the server what it proves itself with from its next start on.
+    fn secure(&mut self, identity: &Identity) -> Result<(), Error> {
+        self.tls = true;
+        self.write("server.crt", &identity.certificate_pem())?;
+        self.write("server.key", identity.key_pem())?;
+        let only_by_tls =
+            format!("host all {SUPERUSER} samehost scram-sha-256\nhostssl all all samehost scram-sha-256\n");
+        self.write("pg_hba.conf", &only_by_tls)
+    }
+
+    /// Writes a file that only the server can read, which it insists on for its key.
+    fn write(&self, name: &str, text: &str) -> Result<(), Error> {
+        let path = self.guarded.home().join(name);
+        let file = File::options().write(true).create(true).truncate(true).mode(0o600).open(&path);
+        let written = file.and_then(|mut file| file.write_all(text.as_bytes()));
+        written.map_err(doing(format!("writing {}", path.display())))?;
+        self.give_away(&path)
+    }
+
+    fn give_away(&self, path: &Path) -> Result<(), Error> {
+        let Some(User { uid, gid }) = self.user else { return Ok(()) };
+        chown(path, Some(uid), Some(gid)).map_err(doing(format!("giving away {}", path.display())))
+    }
+
     fn run(&mut self, url: &Url) -> Result<(), Error> {
         let port = format!("port={}", self.port);
         let settings = ["listen_addresses=127.0.0.1", "unix_socket_directories=", "max_connections=200", "fsync=on"];
-        let settings = settings.into_iter().chain([port.as_str()]).flat_map(|setting| ["-c", setting]);
+        let tls = ["ssl=on", "ssl_cert_file=../server.crt", "ssl_key_file=../server.key", "hba_file=pg_hba.conf"];
+        let tls = tls.into_iter().filter(|_| self.tls);
+        let settings = settings.into_iter().chain([port.as_str()]).chain(tls).flat_map(|setting| ["-c", setting]);
         let arguments: Vec<String> = ["-D", "data"].into_iter().chain(settings).map(str::to_owned).collect();
         let port = self.port;
         self.guarded.start(&self.program, &arguments, || {

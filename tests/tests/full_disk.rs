@@ -5,7 +5,7 @@
 use std::time::Duration;
 
 use local::full_disk::FullDisk;
-use local::postgres::Postgres;
+use local::postgres::{Options, Postgres};
 use local::site::{Response, Site};
 use tests::{Proxy, World, due, patiently, said, stop};
 use tokio::task::JoinSet;
@@ -79,7 +79,8 @@ async fn a_postgres_whose_disk_is_full_is_waited_for() {
     // Not the log of transactions: to fail there ends the server, while a table that cannot grow is an error like others.
     let disk = FullDisk::holding("/data/base/").unwrap();
     let preload = disk.variables();
-    let postgres = tokio::task::spawn_blocking(move || Postgres::start_with(None, &preload).unwrap()).await.unwrap();
+    let options = Options { variables: &preload, ..Options::default() };
+    let postgres = tokio::task::block_in_place(|| Postgres::start_with(&options)).unwrap();
     let url = postgres.url();
     // Rows of a kilobyte need new pages soon.
     let site = Site::start(Response::new(500, &"x".repeat(500), "").into()).await.unwrap();

@@ -4,7 +4,7 @@
 
 use std::time::Duration;
 
-use local::kafka::{Kafka, USER};
+use local::kafka::{Kafka, Listener, Login, USER};
 use local::process::Process;
 use local::site::{Behaviour, Response, Site};
 use rdkafka::admin::{AdminClient, AdminOptions, AlterConfig, ResourceSpecifier};
@@ -308,9 +308,10 @@ async fn kafka_finds_the_time_of_results_impossible_for_a_while() {
 async fn kafka_does_not_let_us_in_for_a_while() {
     const REFUSED: &str = "kafka does not let us in";
     let mut world = World::new().await;
-    let mut kafka = tokio::task::spawn_blocking(|| Kafka::start_with_login("another").unwrap()).await.unwrap();
+    let knowing = |password: &str| Listener { login: Some(Login::Plain(password.to_owned())), ..Listener::default() };
+    let mut kafka = tokio::task::block_in_place(|| Kafka::start_with(None, vec![knowing("another")])).unwrap();
     kafka.brokers().clone_into(&mut world.brokers);
-    let login = kafka.login().unwrap().to_string();
+    let login = kafka.listener(0).unwrap().to_string();
     let variables = [
         ("KAFKA_BROKERS", login.as_str()),
         ("KAFKA_SECURITY_PROTOCOL", "sasl_plaintext"),
@@ -324,7 +325,7 @@ async fn kafka_does_not_let_us_in_for_a_while() {
         until_times(process, REFUSED, 1).await;
     }
     until_hit(&site, 9).await;
-    tokio::task::block_in_place(|| kafka.change_password("correct horse")).unwrap();
+    tokio::task::block_in_place(|| kafka.change_listener(0, knowing("correct horse"))).unwrap();
     world.until_stored("rows", |rows| rows.len() >= 12).await;
     let producer = stop(producer).await;
     world.accounts_for(&due(&producer, &NAMES, Duration::from_secs(1))).await;
