@@ -1,5 +1,5 @@
-use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicU8, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
 
 use rdkafka::ClientContext;
 use rdkafka::config::RDKafkaLogLevel;
@@ -10,34 +10,47 @@ use rdkafka::producer::ProducerContext;
 
 /// Turns librdkafka's chatter into one line when the brokers are lost and one when they are back.
 #[derive(Clone, Debug, Default)]
-pub struct ClientEvents {
-    unreachable: Arc<AtomicBool>,
+pub struct ClientEvents(Arc<State>);
+
+#[derive(Debug, Default)]
+struct State {
+    /// The worst that was said since a broker was last reached.
+    said: AtomicU8,
+    /// What went wrong with a connection last.
+    trouble: Mutex<String>,
 }
+
+const NOTHING: u8 = 0;
+const LOST: u8 = 1;
+const REFUSED: u8 = 2;
 
 impl ClientEvents {
     /// To be called when something succeeded that needs a broker.
     pub fn reached(&self) {
         // A load is cheaper than a swap, and this is called for every message.
-        if self.unreachable.load(Ordering::Relaxed) && self.unreachable.swap(false, Ordering::Relaxed) {
+        if !self.is_reachable() && self.0.said.swap(NOTHING, Ordering::Relaxed) != NOTHING {
             tracing::info!("kafka is reachable again");
         }
     }
 
     /// Whether no broker was lost since one was last reached.
     pub fn is_reachable(&self) -> bool {
-        !self.unreachable.load(Ordering::Relaxed)
+        self.0.said.load(Ordering::Relaxed) == NOTHING
     }
 
     /// To be called when no broker answers: says so, but once until [`Self::reached`].
     pub fn lost(&self, reason: &str) {
-        if !self.unreachable.swap(true, Ordering::Relaxed) {
-            tracing::warn!(error = reason, "kafka is unreachable; trying again until it answers");
+        if self.0.said.fetch_max(LOST, Ordering::Relaxed) < LOST {
+            let trouble = self.0.trouble.lock().unwrap_or_else(PoisonError::into_inner);
+            let cause = (!trouble.is_empty()).then_some(trouble.as_str());
+            tracing::warn!(error = reason, cause, "kafka is unreachable; trying again until it answers");
         }
     }
 
-    /// To be called when brokers answer and do not let us in, which needs a person: says so, but once until [`Self::reached`].
+    /// To be called when brokers answer and do not let us in, which needs a person: says so, but once until [`Self::reached`],
+    /// and also when brokers that were lost are back and like this.
     fn refused(&self, reason: &str) {
-        if !self.unreachable.swap(true, Ordering::Relaxed) {
+        if self.0.said.fetch_max(REFUSED, Ordering::Relaxed) < REFUSED {
             tracing::error!(error = reason, "kafka does not let us in; trying again until it does");
         }
     }
@@ -57,12 +70,15 @@ impl ClientContext for ClientEvents {
         match error.rdkafka_error_code() {
             Some(RDKafkaErrorCode::AllBrokersDown) => self.lost(reason),
             Some(RDKafkaErrorCode::Authentication | RDKafkaErrorCode::SSL) => self.refused(reason),
+            // With TLS 1.3 a broker looks at our certificate, or misses it, when the handshake is over for us.
+            Some(RDKafkaErrorCode::BrokerTransportFailure) if reason.contains("SSL alert") => self.refused(reason),
             // One broker of several, or a name that does not resolve yet: all-brokers-down follows if it matters.
             Some(
                 RDKafkaErrorCode::BrokerTransportFailure
                 | RDKafkaErrorCode::Resolve
                 | RDKafkaErrorCode::OperationTimedOut,
             ) => {
+                reason.clone_into(&mut self.0.trouble.lock().unwrap_or_else(PoisonError::into_inner));
                 tracing::debug!(%error, reason, "kafka connection trouble");
             }
             // Only those who ask for it are told that a partition ends here.

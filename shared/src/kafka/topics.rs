@@ -10,8 +10,8 @@ use crate::backoff::Backoff;
 /// Short, as a request that is under way holds up the end of the process.
 const REQUEST_TIMEOUT: Duration = Duration::from_secs(5);
 
-/// How many events a request brings about at most that are worth looking at.
-const EVENTS: u32 = 200;
+/// How many events a request brings about at most, where librdkafka is told to log everything.
+const EVENTS: u32 = 10_000;
 
 /// Waits until these topics exist, and creates the missing ones where that is wanted. Takes as long as the brokers take to
 /// answer; trouble is said once, in one line, and waited out. Cancel it by dropping.
