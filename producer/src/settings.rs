@@ -2,12 +2,13 @@
 
 use std::time::Duration;
 
-use serde::{Deserialize, Serialize};
+use serde::{Deserialize, Serialize, Serializer};
 use shared::admin::Admin;
 use shared::config::{Fault, Settings as Checked, duration};
 use shared::kafka::{Kafka, check_topic};
 use shared::lifecycle::Stop;
 use shared::telemetry::Log;
+use url::Url;
 
 /// All sections.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
@@ -44,6 +45,7 @@ pub struct Settings {
 #[serde(default, deny_unknown_fields)]
 pub struct Site {
     /// The URL to check.
+    #[serde(serialize_with = "without_password")]
     pub url: String,
     /// The target's name; empty for the URL's host.
     pub name: String,
@@ -195,6 +197,15 @@ pub struct Spool {
 pub struct Metrics {
     /// Whether each target is shown for itself.
     pub per_target: bool,
+}
+
+/// A URL as it may be shown. One that is none yet may hold a password all the same.
+fn without_password<S: Serializer>(text: &str, serializer: S) -> Result<S::Ok, S::Error> {
+    let has_none = match Url::parse(text) {
+        Ok(url) if url.has_host() => url.username().is_empty() && url.password().is_none(),
+        _ => !text.contains('@'),
+    };
+    serializer.serialize_str(if has_none { text } else { "<redacted>" })
 }
 
 impl Default for Site {

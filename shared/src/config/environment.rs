@@ -35,9 +35,11 @@ impl Environment {
                 let name = format!("{section}_{key}").to_uppercase();
                 if let Some((name, text)) = self.lookup(&name)? {
                     let path = format!("{section}.{key}");
+                    // A list of options may hold a password, with a comma that makes two items of it.
+                    let text_found = if default.is_object() { String::new() } else { format!(", found {text:?}") };
                     let value = convert(&text, default).map_err(|expected| ConfigError::Invalid {
                         place: Some(format!("environment variable {name}")),
-                        fault: Fault::new(&path, format!("expected {expected}, found {text:?}")),
+                        fault: Fault::new(&path, format!("expected {expected}{text_found}")),
                         hint: kubernetes_hint(section, &text),
                     })?;
                     found.insert(path, Variable { name, text, value });

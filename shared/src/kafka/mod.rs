@@ -5,9 +5,11 @@ mod options;
 mod topics;
 
 use std::collections::BTreeMap;
+use std::fs::File;
 
 use rdkafka::ClientConfig;
 use rdkafka::error::KafkaError;
+use rdkafka::producer::BaseProducer;
 use serde::{Deserialize, Serialize};
 
 use crate::config::{Fault, Secret};
@@ -146,13 +148,36 @@ impl Kafka {
         if self.certificate_file.is_empty() != self.key_file.is_empty() {
             return Err(Fault::new("kafka.certificate_file", "certificate_file and key_file go together"));
         }
-        match self.client_config("validate").create_native_config() {
-            Ok(_) => Ok(()),
-            Err(KafkaError::ClientConfig(_, reason, key, value)) if self.options.contains_key(&key) => Err(Fault::new(
-                format!("kafka.options.{key}"),
-                format!("{} (value {value:?})", reason.trim_end_matches('.')),
-            )),
-            Err(error) => Err(Fault::new("kafka", error)),
+        let files =
+            [("ca_file", &self.ca_file), ("certificate_file", &self.certificate_file), ("key_file", &self.key_file)];
+        for (key, path) in files.into_iter().filter(|(_, path)| !path.is_empty()) {
+            // librdkafka would only say that the system refuses something.
+            File::open(path)
+                .map_err(|error| Fault::new(format!("kafka.{key}"), format!("cannot read {path}: {error}")))?;
+        }
+        // Made for its verdict on the properties and on what the files hold; it has nobody to talk to.
+        let mut config = self.client_config("validate");
+        for key in ["bootstrap.servers", "metadata.broker.list"] {
+            config.remove(key);
+        }
+        config.create::<BaseProducer>().map(drop).map_err(|error| self.fault(error))
+    }
+
+    fn fault(&self, error: KafkaError) -> Fault {
+        match error {
+            KafkaError::ClientConfig(_, reason, key, value) if self.options.contains_key(&key) => {
+                let value = if options::is_secret(&key) { String::new() } else { format!(" (value {value:?})") };
+                Fault::new(format!("kafka.options.{key}"), format!("{}{value}", reason.trim_end_matches('.')))
+            }
+            // The rest of the error may hold a secret.
+            KafkaError::ClientConfig(_, reason, ..) => Fault::new("kafka", reason),
+            KafkaError::ClientCreation(reason) => {
+                let files = [("ca", "ca_file"), ("certificate", "certificate_file"), ("key", "key_file")];
+                let of = |property: &str| reason.contains(&format!("ssl.{property}.location"));
+                let file = files.into_iter().find(|(property, _)| of(property));
+                Fault::new(file.map_or("kafka".to_owned(), |(_, key)| format!("kafka.{key}")), reason.trim_end())
+            }
+            error => Fault::new("kafka", error),
         }
     }
 

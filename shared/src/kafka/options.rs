@@ -2,6 +2,9 @@
 
 use std::collections::BTreeMap;
 
+use rdkafka::ClientConfig;
+use rdkafka::error::KafkaError;
+use rdkafka::types::RDKafkaConfRes;
 use serde::ser::SerializeMap;
 use serde::{Deserialize, Deserializer, Serializer, de};
 use serde_json::Value;
@@ -30,12 +33,21 @@ fn flatten(value: Value, path: String, options: &mut BTreeMap<String, String>) -
     Ok(())
 }
 
-/// Secrets have many names here.
 pub(super) fn serialize<S: Serializer>(options: &BTreeMap<String, String>, serializer: S) -> Result<S::Ok, S::Error> {
     let mut map = serializer.serialize_map(Some(options.len()))?;
     for (key, value) in options {
-        let secret = ["password", "secret", "pem", "sasl.oauthbearer.config"].iter().any(|part| key.contains(part));
-        map.serialize_entry(key, if secret { "<redacted>" } else { value })?;
+        map.serialize_entry(key, if is_secret(key) { "<redacted>" } else { value })?;
     }
     map.end()
+}
+
+/// Whether the value of an option is not to be shown. Secrets have many names here, and what librdkafka does not know may be
+/// such a name misspelt.
+pub(super) fn is_secret(key: &str) -> bool {
+    let words = ["password", "passphrase", "secret", "pem", "jaas", "sasl.oauthbearer.config"];
+    let unknown = || {
+        let set = ClientConfig::new().set(key, "").create_native_config().map(drop);
+        matches!(set, Err(KafkaError::ClientConfig(RDKafkaConfRes::RD_KAFKA_CONF_UNKNOWN, ..)))
+    };
+    words.iter().any(|word| key.contains(word)) || unknown()
 }
