@@ -85,9 +85,11 @@ def check_configurations():
     if not (producer.exists() and consumer.exists()):
         print(f"there is no {producer}: configuration files were NOT checked; build first")
         return
-    # Certificates need to be such where they are read.
-    certificate = next(Path(path) for path in ("/etc/ssl/certs/ca-certificates.crt", "/etc/pki/tls/certs/ca-bundle.crt",
-                                               "/etc/ssl/cert.pem") if Path(path).exists())
+    # A certificate and its key in one file, since both are read, and have to fit.
+    certificate = WORK / "certificate.pem"
+    subprocess.run(["openssl", "req", "-x509", "-newkey", "rsa:2048", "-nodes", "-subj", "/CN=example", "-keyout", WORK / "key.pem",
+                    "-out", certificate], check=True, capture_output=True)
+    certificate.write_text(certificate.read_text() + (WORK / "key.pem").read_text())
     found = {str(folder.relative_to(ROOT)): {file.name: file.read_text() for file in folder.glob("*.toml")}
              for folder in (DEPLOY / "compose", DEPLOY / "systemd", DEPLOY / "k8s/base/config",
                             DEPLOY / "k8s/overlays/production/config")}
