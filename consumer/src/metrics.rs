@@ -32,6 +32,8 @@ pub struct Meter {
     /// Postgres, Postgres saying no, Kafka.
     troubles: [Counter; 3],
     last_write: Gauge,
+    /// The timestamp of the newest record that is stored, in milliseconds; the start where none was.
+    newest: Gauge,
 }
 
 impl Meter {
@@ -56,6 +58,14 @@ impl Meter {
             "records_lag",
             "Records of our partitions that Kafka has and Postgres has not; known anew every few seconds",
             move || float(progress.progress.lag()),
+        );
+        let newest = Gauge::default();
+        newest.set(Timestamp::now().as_millisecond());
+        let (progress, reading) = (counts.clone(), newest.clone());
+        metrics.measured(
+            "lag_seconds",
+            "Age of the newest record that is stored, while there are others behind it; else 0",
+            move || if progress.progress.lag() == 0 { 0.0 } else { seconds_since(reading.get()) },
         );
         let last_write = Gauge::default();
         let reading = last_write.clone();
@@ -90,6 +100,7 @@ impl Meter {
                 ["postgres", "denied", "kafka"],
             ),
             last_write,
+            newest,
         }
     }
 
@@ -99,9 +110,10 @@ impl Meter {
         self.last_write.set(now);
         self.batch_records.observe(records as f64);
         self.batch_duration.observe(took.as_secs_f64());
-        if let Some(oldest) = batch.records.iter().filter_map(|record| record.timestamp).min() {
-            #[expect(clippy::cast_precision_loss, reason = "milliseconds fit")]
-            self.delay.observe((now - oldest).max(0) as f64 / 1e3);
+        let timestamps = || batch.records.iter().filter_map(|record| record.timestamp);
+        if let (Some(oldest), Some(newest)) = (timestamps().min(), timestamps().max()) {
+            self.delay.observe(seconds_since(oldest));
+            self.newest.set(newest);
         }
     }
 
@@ -180,6 +192,13 @@ pub async fn keep_lag(inquiry: Inquiry, counts: Arc<Counts>) {
         }
         tokio::time::sleep(BETWEEN_LOOKS).await;
     }
+}
+
+/// Since so many milliseconds of Unix time.
+fn seconds_since(millis: i64) -> f64 {
+    #[expect(clippy::cast_precision_loss, reason = "milliseconds fit")]
+    let seconds = (Timestamp::now().as_millisecond() - millis).max(0) as f64 / 1e3;
+    seconds
 }
 
 #[expect(clippy::cast_precision_loss, reason = "what is beyond 2^53 is not looked at to the last digit")]

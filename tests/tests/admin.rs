@@ -220,6 +220,7 @@ async fn the_lag_grows_while_postgres_is_away_and_falls_to_nothing_after() {
     postgres.cut();
     let early = until(&address, "lagging", |now| now["records_lag"] >= 4.0).await;
     let late = until(&address, "lagging more", |now| now["records_lag"] >= early["records_lag"] + 4.0).await;
+    assert!(early["lag_seconds"] > 0.0 && late["lag_seconds"] > early["lag_seconds"], "{early:?} {late:?}");
     assert!(late["troubles_total{kind=\"postgres\"}"] >= 1.0, "{late:?}");
     assert_eq!(late["rows_stored_total"], early["rows_stored_total"]);
     assert_eq!((status(&address, "/livez").await, status(&address, "/readyz").await), (200, 200));
@@ -227,6 +228,7 @@ async fn the_lag_grows_while_postgres_is_away_and_falls_to_nothing_after() {
     postgres.heal();
     stop(producer).await;
     let healed = until(&address, "no lag", |now| now["records_lag"] == 0.0).await;
+    assert_eq!(healed["lag_seconds"], 0.0);
     // The process does not count what was committed just when the connection broke; the table does.
     assert!(world.stored().await.len() as f64 >= late["rows_stored_total"] + late["records_lag"], "{healed:?}");
     stop(consumer).await;
