@@ -33,7 +33,7 @@ pub struct Options {
 struct Status {
     topic: String,
     partitions: Vec<Partition>,
-    days: Vec<Day>,
+    days: Vec<DayTable>,
     /// As it is written in the settings; empty for ever.
     retention: String,
 }
@@ -50,14 +50,6 @@ struct Partition {
     stored_at: Option<Timestamp>,
     /// Whether a consumer that is connected to Postgres has it.
     owned: bool,
-}
-
-#[derive(Clone, Debug, PartialEq, Serialize)]
-struct Day {
-    table: String,
-    /// As the planner believes.
-    rows: Option<i64>,
-    bytes: i64,
 }
 
 /// Both sides of the topic at one moment.
@@ -96,11 +88,10 @@ async fn status(settings: &Settings) -> anyhow::Result<Status> {
     let first = look(&inquiry, &mut store, &topic, &partitions).await?;
     tokio::time::sleep(WINDOW).await;
     let second = look(&inquiry, &mut store, &topic, &partitions).await?;
-    let day = |DayTable { name, rows, bytes }| Day { table: name, rows, bytes };
     Ok(Status {
         topic: name.clone(),
         partitions: compare(&first, &second),
-        days: store.days().await?.into_iter().map(day).collect(),
+        days: store.days().await?,
         retention: settings.postgres.retention.into(),
     })
 }
@@ -214,7 +205,7 @@ mod tests {
             .map(|of| (of.lag, of.arrived_per_second, of.stored_per_second, of.stored_at.is_some(), of.owned))
             .collect();
         assert_eq!(seen, [(0, 10.0, 20.0, true, true), (40, 0.0, 0.0, true, false), (2, 0.0, 0.0, false, false)]);
-        let day = Day { table: "checks_20261121".to_owned(), rows: None, bytes: 2_500_000 };
+        let day = DayTable { table: "checks_20261121".to_owned(), rows: None, bytes: 2_500_000 };
         let status = Status { topic: "checks".to_owned(), partitions, days: vec![day], retention: "90d".to_owned() };
         let text = print(&status);
         let all = text.lines().find(|line| line.trim_start().starts_with("all")).unwrap();

@@ -168,9 +168,11 @@ impl Member {
     /// Lets go of what has moved a while ago.
     fn hand_over(&self) {
         let mut group = self.group();
-        let now = Instant::now();
+        let (before, now) = (group.moving.len(), Instant::now());
         group.moving.retain(|_, until| *until > now);
-        self.tell(&group);
+        if group.moving.len() < before {
+            self.tell(&group);
+        }
     }
 
     fn tell(&self, group: &Group) {

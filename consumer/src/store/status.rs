@@ -1,6 +1,7 @@
 //! What the tables say of themselves.
 
 use jiff::Timestamp;
+use serde::Serialize;
 use tokio_postgres::Client;
 
 use super::error::StoreError;
@@ -20,10 +21,10 @@ pub struct Progress {
 }
 
 /// A table of results.
-#[derive(Clone, Debug, PartialEq)]
+#[derive(Clone, Debug, PartialEq, Serialize)]
 pub struct DayTable {
     /// Its name, without the schema.
-    pub name: String,
+    pub table: String,
     /// Rows, as the planner believes; `None` where nobody has counted yet.
     pub rows: Option<i64>,
     /// Bytes on disk, indexes included.
@@ -48,5 +49,5 @@ pub(super) async fn days(client: &Client) -> Result<Vec<DayTable>, StoreError> {
     let query = "SELECT c.relname, nullif(c.reltuples, -1)::bigint, pg_total_relation_size(c.oid) \
                  FROM pg_inherits i JOIN pg_class c ON c.oid = i.inhrelid WHERE i.inhparent = 'checks'::regclass ORDER BY 1";
     let rows = client.query(query, &[]).await?;
-    Ok(rows.iter().map(|row| DayTable { name: row.get(0), rows: row.get(1), bytes: row.get(2) }).collect())
+    Ok(rows.iter().map(|row| DayTable { table: row.get(0), rows: row.get(1), bytes: row.get(2) }).collect())
 }
