@@ -40,11 +40,14 @@ impl Stop {
     }
 }
 
-/// A token that is cancelled by the first SIGINT, SIGTERM or SIGHUP. To be called on the first line of `main`, once.
+/// A token that is cancelled by the first SIGINT, SIGTERM or SIGHUP. To be called on the first line of `main`, once: before any
+/// client of Kafka is made, too.
 ///
 /// # Errors
 /// The handler cannot be installed.
 pub fn stop_on_signals() -> Result<CancellationToken, ctrlc::Error> {
+    // Otherwise librdkafka would have OpenSSL freed at exit, while threads of its own may be in the middle of a handshake.
+    openssl::init();
     let token = CancellationToken::new();
     let stop = token.clone();
     let asked = AtomicBool::new(false);

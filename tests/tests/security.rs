@@ -11,8 +11,8 @@ use local::certificate::{Authority, Identity};
 use local::kafka::{Kafka, Listener, Login, USER};
 use local::postgres::{Options, Postgres};
 use local::process::Process;
-use local::site::{Response, Site};
-use tests::{Fed, Slot, World, complaints, due, said, stop, until_log};
+use local::site::{Behaviour, Response, Site};
+use tests::{Fed, Slot, World, complaints, due, patiently, said, stop, until_log};
 use tokio::task::block_in_place;
 use url::Url;
 
@@ -193,6 +193,48 @@ async fn kafka_that_cannot_be_trusted_or_does_not_trust_us() {
             assert!(said.len() == 1 && said[0].contains(KAFKA_REFUSES) && said[0].contains(reason), "{said:#?}");
         }
         stores_everything(&world, &site, &secured.to(GOOD, &[]), due).await;
+    }
+}
+
+/// Whoever ends while librdkafka's threads are shaking hands must not take OpenSSL from under them. That is a matter of chance,
+/// so there are many processes here, and many handshakes in each.
+#[tokio::test(flavor = "multi_thread")]
+async fn an_end_amid_handshakes_is_no_crash() {
+    let world = World::new().await;
+    let (ca, stranger) = (Authority::new().unwrap(), Authority::new().unwrap());
+    let site = site().await;
+    let mut brokers = Vec::new();
+    for _ in 0..20 {
+        brokers.push(Site::start_tls(Behaviour::Silent, &stranger.valid(&["127.0.0.1"])).await.unwrap());
+    }
+    let shaken = || brokers.iter().map(Site::connections).sum::<u64>();
+    let variables = [
+        ("KAFKA_BROKERS", brokers.iter().map(|broker| broker.addr().to_string()).collect::<Vec<_>>().join(",")),
+        ("KAFKA_SECURITY_PROTOCOL", "ssl".to_owned()),
+        ("KAFKA_CA_FILE", ca.ca_file().display().to_string()),
+        (
+            "KAFKA_OPTIONS",
+            "enable.sparse.connections=false,reconnect.backoff.ms=0,reconnect.backoff.max.ms=0".to_owned(),
+        ),
+        ("STOP_GRACE", "1s".to_owned()),
+        ("SITE_URL", site.url("127.0.0.1")),
+    ];
+    for round in 0..8 {
+        let before = shaken();
+        let processes = ["producer", "consumer", "consumer"].map(|name| {
+            let mut variables = variables.to_vec();
+            variables.push(("SPOOL_FILE", world.file(&format!("spool{round}"), "")));
+            start(&world, name, &variables)
+        });
+        patiently("handshakes", async {
+            while shaken() < before + 500 {
+                tokio::time::sleep(Duration::from_millis(10)).await;
+            }
+        })
+        .await;
+        for process in processes {
+            stop(process).await;
+        }
     }
 }
 
