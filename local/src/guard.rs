@@ -2,11 +2,10 @@
 //!
 //! The service is our child, so that its end is seen at once and its process id stays valid until then. Beside it runs
 //! a shell, `guard.sh`, holding the reading end of a pipe whose writing end only we have: when we end, by whatever
-//! means, the pipe closes and the shell ends the service and removes its folder. Both sit in process groups of their
+//! means, the pipe closes and the shell ends the service, waits for its children and removes its folder. Both sit in process groups of their
 //! own, out of reach of a terminal's Ctrl-C. The kernel's parent-death signal would not do, as it follows the thread
 //! that started the child and not the process.
 
-use std::ffi::OsStr;
 use std::fs::{self, File};
 use std::io::Write;
 use std::os::fd::AsFd;
@@ -50,7 +49,8 @@ impl Guarded {
     pub(crate) fn new(service: &'static str, home: &Home, user: Option<User>, signal: &str) -> Result<Guarded, Error> {
         let guard = Command::new("sh")
             .args(["-c", include_str!("guard.sh"), "guard", signal])
-            .arg(if home.keep { OsStr::new("") } else { home.path.as_os_str() })
+            .arg(&home.path)
+            .arg(if home.keep { "keep" } else { "remove" })
             .current_dir("/")
             .stdin(Stdio::piped())
             .stdout(Stdio::null())
@@ -223,5 +223,29 @@ fn shown(status: Option<ExitStatus>) -> String {
         Some((Some(code), _)) => format!("exit status {code}"),
         Some((None, Some(signal))) => format!("signal {signal}"),
         _ => format!("still at it after {READY_WITHIN:?}"),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_end_waits_for_children_that_stay_behind() {
+        for keep in [false, true] {
+            let folder = tempfile::tempdir().unwrap();
+            let home = Home { path: folder.path().to_owned(), keep };
+            let mut guarded = Guarded::new("parent", &home, None, "TERM").unwrap();
+            // In a session of its own, as some of Postgres' are.
+            let script = "setsid sleep 2 & echo $! >child; wait".to_owned();
+            let child = home.path.join("child");
+            let written = || fs::read_to_string(&child).is_ok_and(|text| text.ends_with('\n'));
+            guarded.start(Path::new("sh"), &["-c".to_owned(), script], written).unwrap();
+            let child = fs::read_to_string(&child).unwrap();
+            drop(guarded);
+            let lives = fs::read_link(format!("/proc/{}/cwd", child.trim())).is_ok();
+            assert!(!lives, "keep: {keep}");
+            assert_eq!(home.path.exists(), keep);
+        }
     }
 }

@@ -1,10 +1,11 @@
 # Ends one service when its owner is gone, however the owner went.
 #
-# Called with the signal that ends the service and the folder to remove afterwards (empty: keep it). Standard input is a
+# Called with the signal that ends the service, its folder, and whether to `keep` or `remove` that. Standard input is a
 # pipe that only the owner holds, and, for the instant before it becomes the service, the process that the owner starts.
 # That process writes its id into the pipe as a line; the owner writes an empty line when it has seen the service end.
 # The end of input therefore means that the owner is gone and that the last line names what it left running.
 trap '' INT TERM HUP
+signal=$1 folder=$2 fate=$3
 
 service=
 while read -r line; do service=$line; done
@@ -14,7 +15,7 @@ alive() { kill -0 "$service" 2>/dev/null && ! grep -q '^State:.Z' "/proc/$servic
 
 if [ -n "$service" ]; then
     kill -CONT "$service" 2>/dev/null
-    kill -s "$1" "$service" 2>/dev/null
+    kill -s "$signal" "$service" 2>/dev/null
     polls=0
     while alive; do
         polls=$((polls + 1))
@@ -26,9 +27,12 @@ if [ -n "$service" ]; then
     done
 fi
 
-# The last children of a service that was killed may still be writing, and a folder that is not empty stays.
+# The service's children may outlive it for a while: those of one that was killed, and of one that was still being set up.
+children() { ls -l /proc/[0-9]*/cwd 2>/dev/null | grep -qF -e "-> $folder"; }
 polls=0
-while [ -n "$2" ] && ! rm -rf "$2" 2>/dev/null && [ "$polls" -lt 50 ]; do
+while children && [ "$polls" -lt 200 ]; do
     polls=$((polls + 1))
-    sleep 0.1
+    sleep 0.05
 done
+
+[ "$fate" = keep ] || rm -rf "$folder"
