@@ -24,7 +24,7 @@ async fn columns_are_added_and_moved() {
     fed.ends_well(&[]).await;
 }
 
-/// A batch with a slot that is there already, which goes through the temporary table, and one that is new.
+/// A batch with a slot that is there twice, so that Postgres is asked what it knows, and one that is new.
 async fn feed_with_duplicate(fed: &mut Fed, target: &str) {
     let mut sent = messages(target, 1, 2, NEW_YEAR);
     sent.records.push(sent.records[0].clone());

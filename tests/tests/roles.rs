@@ -43,7 +43,7 @@ async fn who_migrates_who_stores_and_who_reads() {
     admin.batch_execute(&script(&world)).await.unwrap();
 
     let (writer, reader) = (user(&admin, &world, "writer").await, user(&admin, &world, "reader").await);
-    // New slots, then known ones, through the temporary table; days are made, and an old one is dropped.
+    // New slots, then known ones; days are made, and an old one is dropped.
     let variables = [("POSTGRES_URL", writer.as_str()), ("POSTGRES_RETENTION", "3650d")];
     let mut fed = Fed::new(world, &variables).await.settled().await;
     fed.feed().await;

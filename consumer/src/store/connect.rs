@@ -17,8 +17,7 @@ const LOCK_TIMEOUT: Duration = Duration::from_secs(5);
 /// A connection. Dropping it closes it.
 pub(super) struct Session {
     pub(super) client: Client,
-    direct: Option<Way>,
-    staged: Option<Way>,
+    way: Option<Way>,
     /// Whether the offsets' table says that this session owns its partitions.
     pub(super) claimed: bool,
     _driver: JoinSet<()>,
@@ -35,7 +34,7 @@ pub(super) async fn connect(settings: &Postgres) -> Result<Session, StoreError> 
                 tracing::debug!(%error, "connection to postgres ended");
             }
         });
-        let session = Session { client, direct: None, staged: None, claimed: false, _driver: driver };
+        let session = Session { client, way: None, claimed: false, _driver: driver };
         session.client.batch_execute(&session_settings(settings)).await?;
         Ok(session)
     })
@@ -43,19 +42,10 @@ pub(super) async fn connect(settings: &Postgres) -> Result<Session, StoreError> 
 }
 
 impl Session {
-    /// The way that is free for all but slots that are there already.
-    pub(super) async fn direct(&mut self) -> Result<Way, StoreError> {
-        match &self.direct {
+    pub(super) async fn way(&mut self) -> Result<Way, StoreError> {
+        match &self.way {
             Some(way) => Ok(way.clone()),
-            None => Ok(self.direct.insert(Way::direct(&self.client).await?).clone()),
-        }
-    }
-
-    /// The way round them.
-    pub(super) async fn staged(&mut self) -> Result<Way, StoreError> {
-        match &self.staged {
-            Some(way) => Ok(way.clone()),
-            None => Ok(self.staged.insert(Way::staged(&self.client).await?).clone()),
+            None => Ok(self.way.insert(Way::prepare(&self.client).await?).clone()),
         }
     }
 }

@@ -1,24 +1,28 @@
 //! Rows in Postgres' binary COPY format. Pure.
 
+use std::error::Error;
+use std::iter;
 use std::net::IpAddr;
 
-use bytes::{BufMut as _, Bytes};
+use bytes::{Buf as _, BufMut as _, Bytes, BytesMut};
 use jiff::Timestamp;
 use shared::message::State;
+use tokio_postgres::types::{IsNull, ToSql, Type, accepts, to_sql_checked};
 
 use super::dimensions::Ids;
 use crate::decode::Row;
 
-/// The columns that are copied, in the order in which [`encode`] writes them. The others have defaults.
-pub(super) const COLUMNS: [&str; 28] = [
+/// The columns that are copied, in the order in which [`encode`] writes them: the key first, where [`keys`] reads it. The others have
+/// defaults.
+const COLUMNS: [&str; 28] = [
+    "target_id",
+    "location_id",
     "scheduled_at",
     "dns_start",
     "http_start",
     "certificate_expires_at",
     "lateness",
     "body_bytes",
-    "target_id",
-    "location_id",
     "request_id",
     "dns_elapsed",
     "http_elapsed",
@@ -44,17 +48,35 @@ pub(super) const COLUMNS: [&str; 28] = [
 /// 2000-01-01, where Postgres' clock begins, in microseconds of Unix time.
 const EPOCH: i64 = 946_684_800_000_000;
 const SIGNATURE: &[u8] = b"PGCOPY\n\xff\r\n\0";
+/// Of what stands before the first row: the signature, no flags, no further header.
+const HEADER: usize = SIGNATURE.len() + 8;
 const BYTES_OF_ROW: usize = 300;
 
-/// The statement that takes what [`encode`] makes.
-pub(super) fn statement(table: &str) -> String {
-    format!("COPY {table} ({}) FROM STDIN BINARY", COLUMNS.join(", "))
+/// What no two rows of the table have in common.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub(super) struct Key {
+    pub(super) target: i32,
+    pub(super) location: i32,
+    pub(super) slot: Slot,
 }
 
-/// The statement that moves what is new from one table to another. By name: since they were made, their columns may have moved.
-pub(super) fn merge(from: &str, to: &str) -> String {
-    let columns = COLUMNS.join(", ");
-    format!("INSERT INTO {to} ({columns}) SELECT {columns} FROM {from} ON CONFLICT DO NOTHING")
+/// The instant that a check was scheduled for, in microseconds since [`EPOCH`].
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub(super) struct Slot(i64);
+
+impl ToSql for Slot {
+    fn to_sql(&self, _: &Type, to: &mut BytesMut) -> Result<IsNull, Box<dyn Error + Sync + Send>> {
+        to.put_i64(self.0);
+        Ok(IsNull::No)
+    }
+
+    accepts!(TIMESTAMPTZ);
+    to_sql_checked!();
+}
+
+/// The statement that takes what [`encode`] makes.
+pub(super) fn statement() -> String {
+    format!("COPY checks ({}) FROM STDIN BINARY", COLUMNS.join(", "))
 }
 
 /// Whether a column is among those that are copied.
@@ -90,14 +112,14 @@ pub(super) fn end(to: &mut Vec<u8>) {
 pub(super) fn encode_row(to: &mut Vec<u8>, row: &Row, ids: Ids) {
     #[expect(clippy::cast_possible_truncation, reason = "there are 28 columns")]
     to.put_i16(COLUMNS.len() as i16);
+    integer(to, Some(ids.target));
+    integer(to, Some(ids.location));
     time(to, Some(row.scheduled_at));
     time(to, row.dns_start);
     time(to, row.http_start);
     time(to, row.certificate_expires_at);
     bigint(to, Some(row.lateness));
     bigint(to, row.body_bytes);
-    integer(to, Some(ids.target));
-    integer(to, Some(ids.location));
     integer(to, Some(ids.request));
     integer(to, row.dns_elapsed);
     integer(to, row.http_elapsed);
@@ -114,6 +136,44 @@ pub(super) fn encode_row(to: &mut Vec<u8>, row: &Row, ids: Ids) {
     field(to, row.failure_phase.map(shared::message::Phase::as_str));
     field(to, row.failure_detail.as_deref());
     field(to, row.dns_error.as_deref());
+}
+
+/// The keys of encoded rows, in their order.
+pub(super) fn keys(encoded: &[u8]) -> Vec<Key> {
+    rows(encoded).map(key).collect()
+}
+
+/// Encoded rows without those that are not wanted.
+pub(super) fn retain(encoded: &[u8], mut wanted: impl FnMut(Key) -> bool) -> Bytes {
+    let mut buffer = Vec::with_capacity(encoded.len());
+    begin(&mut buffer);
+    rows(encoded).filter(|row| wanted(key(row))).for_each(|row| buffer.put_slice(row));
+    end(&mut buffer);
+    buffer.into()
+}
+
+fn rows(encoded: &[u8]) -> impl Iterator<Item = &[u8]> {
+    let mut rest = &encoded[HEADER..];
+    iter::from_fn(move || {
+        let begin = rest;
+        let fields = rest.get_i16();
+        for _ in 0..fields {
+            // An absent field has the length -1.
+            let length = rest.get_i32();
+            rest.advance(usize::try_from(length).unwrap_or(0));
+        }
+        (fields >= 0).then(|| &begin[..begin.len() - rest.len()])
+    })
+}
+
+fn key(mut row: &[u8]) -> Key {
+    // Behind the number of fields, each field behind its length.
+    row.advance(2 + 4);
+    let target = row.get_i32();
+    row.advance(4);
+    let location = row.get_i32();
+    row.advance(4);
+    Key { target, location, slot: Slot(row.get_i64()) }
 }
 
 fn state(state: State) -> i16 {

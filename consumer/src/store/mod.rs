@@ -4,8 +4,8 @@
 //! `consumer_offsets` ([`offsets`]), `schema_migrations` ([`migrate`]). They are described in `migrations/`.
 //!
 //! A batch is one transaction: the offsets move first, which fails at once when they are no longer ours to move, then the rows
-//! come by COPY straight into the table. Where a slot is there already, the same batch goes through a temporary table
-//! ([`transaction`]), and so do those after it for as long as there are such slots.
+//! come by COPY straight into the table. Where a slot is there already, the same batch is tried again
+//! without what Postgres knows ([`transaction`]), and so are those after it for as long as there are such slots.
 
 mod ahead;
 mod connect;
@@ -27,6 +27,7 @@ use crate::decode::{Cause, Refusal, Row};
 use connect::{Session, within};
 use partitions::Days;
 use settings::Postgres;
+use transaction::Copied;
 
 pub use ahead::{Ahead, Known};
 pub use error::StoreError;
@@ -224,13 +225,14 @@ impl Store {
             session.claimed = true;
         }
         let count = rows.len() as u64;
+        let way = session.way().await?;
         if !repeating {
-            match session.direct().await?.store(&session.client, topic, moves, data.clone()).await {
+            match way.store(&session.client, topic, moves, data.clone(), Copied::All).await {
                 Err(StoreError::Duplicate) => {}
                 stored => return stored.map(|rows| Stored { rows, duplicates: 0 }),
             }
         }
-        let rows = session.staged().await?.store(&session.client, topic, moves, data).await?;
+        let rows = way.store(&session.client, topic, moves, data, Copied::New).await?;
         self.repeating = rows < count;
         Ok(Stored { rows, duplicates: count - rows })
     }
@@ -238,7 +240,7 @@ impl Store {
     async fn rehearse(&mut self, rows: &[Row], now: Timestamp) -> Result<(), StoreError> {
         let data = self.encode(rows, &Ahead::default(), now).await?;
         let session = self.present()?;
-        session.staged().await?.rehearse(&session.client, data).await
+        session.way().await?.rehearse(&session.client, data).await
     }
 
     /// Rows with the ids that they refer to; their days have tables afterwards.

@@ -151,9 +151,70 @@ async fn a_slot_is_stored_once() {
     let stored = store.write(&rows, &Ahead::default(), &topic(), &[step(0, 1, 5)], now()).await.unwrap();
     assert_eq!(stored, Stored { rows: 2, duplicates: 2 });
     assert_eq!(next_offset(&mut store, 0).await, 5);
-    // The temporary table is empty again.
     let stored = store.write(&[row("a", 0)], &Ahead::default(), &topic(), &[step(0, 5, 6)], now()).await.unwrap();
     assert_eq!(stored, Stored { rows: 0, duplicates: 1 });
+    assert_eq!(count(&mut store, "SELECT count(*) FROM checks").await, 3);
+}
+
+/// Whether one is there hangs on all parts of its key, days apart or not.
+#[tokio::test(flavor = "multi_thread")]
+async fn slots_that_are_known_are_told_from_those_beside_them() {
+    const DAY: i64 = 86_400;
+    let settings = database();
+    let mut store = store(&settings).await;
+    let elsewhere = |mut row: Row| {
+        row.location = "elsewhere".to_owned();
+        row
+    };
+    let first = [row("a", 0), row("a", -DAY), row("b", -1), elsewhere(row("b", 0))];
+    store.write(&first, &Ahead::default(), &topic(), &[step(0, 0, 4)], now()).await.unwrap();
+    let new = [row("b", 0), row("a", -1), elsewhere(row("a", 0)), row("b", -DAY), row("a", -2 * DAY), row("c", 0)];
+    let mut rows: Vec<Row> = first.iter().chain(&new).cloned().collect();
+    rows[3].status_code = Some(418);
+    for (offset, expected) in [(4, Stored { rows: 6, duplicates: 4 }), (14, Stored { rows: 0, duplicates: 10 })] {
+        let moves = [step(0, offset, offset + 10)];
+        let stored = store.write(&rows, &Ahead::default(), &topic(), &moves, now()).await.unwrap();
+        assert_eq!(stored, expected);
+    }
+    assert_eq!(count(&mut store, "SELECT count(*) FROM checks").await, 10);
+    assert_eq!(
+        count(&mut store, "SELECT count(*) FROM checks WHERE status_code = 418").await,
+        0,
+        "the first one stays"
+    );
+}
+
+/// A slot that comes to be between the question and the answer is waited for, and then it is known.
+#[tokio::test(flavor = "multi_thread")]
+async fn slots_that_another_session_is_storing_are_stored_once() {
+    let settings = database();
+    let mut store = store(&settings).await;
+    store.write(&[row("a", 0)], &Ahead::default(), &topic(), &[step(0, 0, 1)], now()).await.unwrap();
+    let (other, connection) = tokio_postgres::connect(&url_of(&settings), tokio_postgres::NoTls).await.unwrap();
+    let mut driver = tokio::task::JoinSet::new();
+    driver.spawn(connection);
+    other.batch_execute("BEGIN").await.unwrap();
+    // Seen by nobody yet, and so by no question either.
+    let columns = "target_id, location_id, request_id, lateness, state, redirects, id";
+    let copy = format!(
+        "INSERT INTO checks (scheduled_at, {columns}) SELECT scheduled_at + interval '1 s', {columns} FROM checks"
+    );
+    other.batch_execute(&copy).await.unwrap();
+    let rows = [row("a", 0), row("a", 1), row("a", 2)];
+    let writes = async {
+        let refused = store.write(&rows, &Ahead::default(), &topic(), &[step(0, 1, 4)], now()).await;
+        assert!(matches!(&refused, Err(StoreError::Unavailable(why)) if why.contains("same slots")), "{refused:?}");
+        store.write(&rows, &Ahead::default(), &topic(), &[step(0, 1, 4)], now()).await.unwrap()
+    };
+    let (stored, ()) = tokio::join!(writes, async {
+        let waits = "SELECT count(*) FROM pg_locks WHERE NOT granted AND locktype = 'transactionid' \
+                     AND transactionid::text = pg_current_xact_id()::text";
+        while other.query_one(waits, &[]).await.unwrap().get::<_, i64>(0) == 0 {
+            tokio::task::yield_now().await;
+        }
+        other.batch_execute("COMMIT").await.unwrap();
+    });
+    assert_eq!(stored, Stored { rows: 1, duplicates: 2 });
     assert_eq!(count(&mut store, "SELECT count(*) FROM checks").await, 3);
 }
 

@@ -1,76 +1,97 @@
 //! The transaction of a batch, in four round trips: begin, offsets, the begin of the copy, and at last the rows together with the
-//! commit. Postgres waits during each, and may be far away.
+//! commit. Postgres waits during each, and may be far away. Where slots may be there already, it is asked which after the second.
 
+use std::collections::HashSet;
 use std::pin::pin;
 
 use bytes::Bytes;
 use futures_util::SinkExt as _;
 use tokio_postgres::{Client, CopyInSink, Statement};
 
-use super::copy;
+use super::copy::{self, Key, Slot};
 use super::error::StoreError;
 use super::offsets::{self, Move, Topic};
 
-const STAGE: &str = "CREATE TEMPORARY TABLE staged_checks (LIKE checks INCLUDING DEFAULTS) ON COMMIT DELETE ROWS";
+/// Which of these keys are in `checks`, by position. By index for each of them, since the OFFSET keeps it a subquery, and within these
+/// bounds, so that other days' tables are not looked into.
+const KNOWN: &str = "SELECT array_agg(position) FROM \
+    unnest($1::integer[], $2::integer[], $3::timestamptz[]) WITH ORDINALITY \
+    AS wanted (target_id, location_id, scheduled_at, position) \
+    WHERE EXISTS (SELECT FROM checks WHERE target_id = wanted.target_id AND location_id = wanted.location_id \
+    AND scheduled_at = wanted.scheduled_at AND scheduled_at BETWEEN $4 AND $5 OFFSET 0)";
 
-/// Where rows are copied to, prepared on a connection.
+/// What storing takes, prepared on a connection.
 #[derive(Clone)]
 pub(super) struct Way {
     advance: Statement,
+    known: Statement,
     copy: Statement,
-    /// From the temporary table on; `None` where they are copied straight into theirs.
-    merge: Option<Statement>,
+}
+
+/// Which rows of a batch are copied.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Copied {
+    /// All, which fails where a slot is there already.
+    All,
+    /// Those whose slots are not there yet, each once. It takes one round trip more.
+    New,
 }
 
 impl Way {
-    /// Straight into the table: fails where a slot is there already.
-    pub(super) async fn direct(client: &Client) -> Result<Self, StoreError> {
-        let copy = client.prepare(&copy::statement("checks")).await?;
-        Ok(Self { advance: client.prepare(offsets::ADVANCE).await?, copy, merge: None })
+    pub(super) async fn prepare(client: &Client) -> Result<Self, StoreError> {
+        Ok(Self {
+            advance: client.prepare(offsets::ADVANCE).await?,
+            known: client.prepare(KNOWN).await?,
+            copy: client.prepare(&copy::statement()).await?,
+        })
     }
 
-    /// Through a temporary table, which is made: leaves out what is there already.
-    pub(super) async fn staged(client: &Client) -> Result<Self, StoreError> {
-        client.batch_execute(STAGE).await?;
-        let copy = client.prepare(&copy::statement("staged_checks")).await?;
-        let merge = client.prepare(&copy::merge("staged_checks", "checks")).await?;
-        Ok(Self { advance: client.prepare(offsets::ADVANCE).await?, copy, merge: Some(merge) })
-    }
-
-    /// Moves the offsets and stores rows; returns how many rows were new.
+    /// Moves the offsets and stores rows; returns how many those were.
     pub(super) async fn store(
         &self,
         client: &Client,
         topic: &Topic,
         moves: &[Move],
         data: Bytes,
+        copied: Copied,
     ) -> Result<u64, StoreError> {
         // Waited for: an UPDATE that follows a BEGIN which someone has cancelled would stand without its rows.
         client.batch_execute("BEGIN").await?;
-        let moved = offsets::advance(client, &self.advance, topic, moves).await;
-        self.fill(client, moved, data, "COMMIT").await
+        let data = match offsets::advance(client, &self.advance, topic, moves).await {
+            Ok(()) if copied == Copied::New => self.unknown(client, &data).await,
+            moved => moved.map(|()| data),
+        };
+        match self.fill(client, data, "COMMIT").await {
+            Err(StoreError::Duplicate) if copied == Copied::New => Err(contended()),
+            stored => stored,
+        }
     }
 
-    /// Does the same with rows alone, and takes it back.
+    /// Does the same with new rows alone, and takes it back.
     pub(super) async fn rehearse(&self, client: &Client, data: Bytes) -> Result<(), StoreError> {
         client.batch_execute("BEGIN").await?;
-        self.fill(client, Ok(()), data, "ROLLBACK").await.map(drop)
+        let data = self.unknown(client, &data).await;
+        match self.fill(client, data, "ROLLBACK").await {
+            Err(StoreError::Duplicate) => Err(contended()),
+            stored => stored.map(drop),
+        }
+    }
+
+    /// The rows whose slots are not there yet, each once.
+    async fn unknown(&self, client: &Client, data: &Bytes) -> Result<Bytes, StoreError> {
+        let keys = copy::keys(data);
+        let mut taken = known(client, &self.known, &keys).await?;
+        Ok(copy::retain(data, |key| taken.insert(key)))
     }
 
     /// Copies, unless something went wrong before, and ends the transaction in any case.
-    async fn fill(
-        &self,
-        client: &Client,
-        before: Result<(), StoreError>,
-        data: Bytes,
-        end: &str,
-    ) -> Result<u64, StoreError> {
-        let begun = match before {
-            Ok(()) => client.copy_in(&self.copy).await.map_err(StoreError::from),
+    async fn fill(&self, client: &Client, data: Result<Bytes, StoreError>, end: &str) -> Result<u64, StoreError> {
+        let begun = match data {
+            Ok(data) => client.copy_in(&self.copy).await.map(|sink| (sink, data)).map_err(StoreError::from),
             Err(error) => Err(error),
         };
-        let sink = match begun {
-            Ok(sink) => sink,
+        let (sink, data) = match begun {
+            Ok(begun) => begun,
             Err(error) => {
                 // When this fails, so will the next transaction.
                 let _ = client.batch_execute("ROLLBACK").await;
@@ -78,20 +99,27 @@ impl Way {
             }
         };
         // What has failed is rolled back by a commit, too.
-        let (copied, merged, ended) =
-            tokio::join!(biased; send(sink, data), self.merge(client), client.batch_execute(end));
+        let (copied, ended) = tokio::join!(biased; send(sink, data), client.batch_execute(end));
         let copied = copied?;
-        let merged = merged?;
         ended?;
-        Ok(merged.unwrap_or(copied))
+        Ok(copied)
     }
+}
 
-    async fn merge(&self, client: &Client) -> Result<Option<u64>, StoreError> {
-        match &self.merge {
-            Some(merge) => Ok(Some(client.execute(merge, &[]).await?)),
-            None => Ok(None),
-        }
-    }
+/// Slots that were new when Postgres was asked, and were there when they were copied.
+fn contended() -> StoreError {
+    StoreError::Unavailable("another session stores the same slots at the same time".to_owned())
+}
+
+async fn known(client: &Client, statement: &Statement, keys: &[Key]) -> Result<HashSet<Key>, StoreError> {
+    let slots: Vec<Slot> = keys.iter().map(|key| key.slot).collect();
+    let (Some(first), Some(last)) = (slots.iter().min(), slots.iter().max()) else { return Ok(HashSet::new()) };
+    let targets: Vec<i32> = keys.iter().map(|key| key.target).collect();
+    let locations: Vec<i32> = keys.iter().map(|key| key.location).collect();
+    let found = client.query_one(statement, &[&targets, &locations, &slots, first, last]).await?;
+    let positions: Option<Vec<i64>> = found.get(0);
+    // They count from one.
+    Ok(positions.into_iter().flatten().map(|position| keys[position as usize - 1]).collect())
 }
 
 async fn send(sink: CopyInSink<Bytes>, data: Bytes) -> Result<u64, StoreError> {
