@@ -101,6 +101,7 @@ fn work() -> anyhow::Result<ExitCode> {
     let stop = stop_on_signals()?;
     let args = Args::parse();
     descriptors::raise();
+    heap::stay_small();
     let runtime = tokio::runtime::Runtime::new()?;
     let ended = runtime.block_on(run(args, hangups, stop));
     // A request to a broker that never answers must not outlast the grace.
@@ -200,16 +201,26 @@ async fn watch(plan: Plan, hangups: mpsc::Receiver<()>, stop: CancellationToken)
             ),
             publish::run(&settings.kafka, &settings.publish, spool, results, published, delivery_ends.clone()),
             membership,
+            followed(&mut followers, &stop),
             begun,
         )
     };
-    let (tally, summary, membership, ()) = tokio::select! {
+    let (tally, summary, membership, following, ()) = tokio::select! {
         done = pipeline => done,
         () = deadlines => unreachable!("the deadlines end nothing by themselves"),
     };
     let summary = summary?;
     report(tally, summary);
-    membership.map(|()| ExitCode::SUCCESS)
+    membership.and(following).map(|()| ExitCode::SUCCESS)
+}
+
+/// Watches over those who follow the targets: without them, targets that are this replica's by now would go unchecked.
+async fn followed(followers: &mut JoinSet<()>, stop: &CancellationToken) -> anyhow::Result<()> {
+    if let Some(Some(Err(died))) = stop.run_until_cancelled(followers.join_next()).await {
+        stop.cancel();
+        anyhow::bail!("following the targets has failed: {died}");
+    }
+    Ok(())
 }
 
 fn list_targets(plan: &Plan, json: bool) -> std::io::Result<ExitCode> {

@@ -146,8 +146,10 @@ pub async fn watch(
                 tracing::error!(%error, "the targets file is refused; the targets stay as they were");
                 reloads.ended(false);
             }
-            // The runtime is ending.
-            Err(_) => return,
+            Err(died) => {
+                tracing::error!(error = %died, "reading the targets file has failed; the targets stay as they were");
+                reloads.ended(false);
+            }
         }
         known = mark;
     }

@@ -2,6 +2,7 @@
 //! share them, those in our shards.
 
 use std::collections::HashMap;
+use std::panic::resume_unwind;
 use std::sync::Arc;
 
 use tokio::sync::{mpsc, watch};
@@ -50,7 +51,7 @@ pub async fn follow(
             let change = Change::between(&before, owned.select(&all));
             (all, change)
         });
-        let Ok((configured, change)) = compared.await else { return };
+        let (configured, change) = compared.await.unwrap_or_else(|died| resume_unwind(died.into_panic()));
         (all, before) = (configured, change.targets.clone());
         if changes.send(change).await.is_err() {
             return;
