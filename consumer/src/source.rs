@@ -209,6 +209,8 @@ impl Poller {
         self.assigned = offsets.into_iter().map(|(partition, _)| partition).collect();
         self.epoch = epoch;
         self.waiting = None;
+        // The client keeps a pause beyond the assignment in which it was made.
+        self.paused = true;
         self.resume();
     }
 

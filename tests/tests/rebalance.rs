@@ -87,6 +87,28 @@ async fn one_joins_in_the_middle_of_a_batch_and_leaves() {
     .await;
 }
 
+/// Partitions that were paused when others came are read again: the client keeps a pause over an assignment, unless it is told.
+#[tokio::test(flavor = "multi_thread")]
+async fn one_joins_and_leaves_while_partitions_are_paused() {
+    let mut fed = fed(&[("CONSUME_BATCH_ROWS", "100"), ("LOG_LEVEL", "info,consumer=debug")]).await;
+    let (obstacle, _driver) = obstacle(&fed).await;
+    until_held_up(&fed, 0).await;
+    while said(&fed.consumer.log(), "partitions are paused") == 0 {
+        fed.feed().await;
+    }
+    let second = second(&fed).await;
+    until_log(&fed.consumer, "assigned again", |log| said(log, ASSIGNED) == 2).await;
+    obstacle.batch_execute("ROLLBACK").await.unwrap();
+    fed.is_stored().await;
+    stop(second).await;
+    until_log(&fed.consumer, "assigned all", |log| said(log, ASSIGNED) == 3).await;
+    fed.ends_having_said(
+        &[],
+        &["another session holds a lock", "ended sessions of former owners", "postgres is not available"],
+    )
+    .await;
+}
+
 /// The first dies in the middle of a transaction; the second waits until the group knows, and goes on.
 #[tokio::test(flavor = "multi_thread")]
 async fn one_dies_in_the_middle_of_a_batch() {
