@@ -51,13 +51,17 @@ impl Session {
 }
 
 /// What the server shall do when we stop answering: a consumer that is frozen in the middle of a transaction must not
-/// hold its locks for ever.
+/// hold its locks for ever. Transactions see what others have committed since they began, whatever the database's default is; and
+/// plans are made for the days that a batch has, where one for all batches would lock all days.
 fn session_settings(settings: &Postgres) -> String {
     let timeout = settings.timeout.as_millis();
     format!(
         "SET statement_timeout = {timeout}; \
          SET idle_in_transaction_session_timeout = {timeout}; \
          SET lock_timeout = {}; \
+         SET default_transaction_isolation = 'read committed'; \
+         SET plan_cache_mode = force_custom_plan; \
+         SET jit = off; \
          SET tcp_keepalives_idle = 10; \
          SET tcp_keepalives_interval = 5; \
          SET tcp_keepalives_count = 3; \

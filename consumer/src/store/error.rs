@@ -43,7 +43,10 @@ impl From<tokio_postgres::Error> for StoreError {
         let code = db.code();
         let text = format!("{} ({})", db.message(), code.code());
         match code.code().get(..2).unwrap_or_default() {
-            _ if *code == SqlState::UNIQUE_VIOLATION => Self::Duplicate,
+            // An index of somebody else's finding is about something else.
+            _ if *code == SqlState::UNIQUE_VIOLATION && db.constraint().is_some_and(|name| name.ends_with("_pkey")) => {
+                Self::Duplicate
+            }
             _ if *code == SqlState::CHECK_VIOLATION && db.constraint().is_none() => Self::NoPartition(text),
             _ if *code == SqlState::LOCK_NOT_AVAILABLE => Self::Locked(text),
             // A column that no consumer of this version writes: the table is at fault, not the row.

@@ -20,6 +20,8 @@ mod status;
 mod tls;
 mod transaction;
 
+use std::time::Duration;
+
 use bytes::Bytes;
 use jiff::Timestamp;
 
@@ -98,7 +100,7 @@ impl Store {
         let session = self.session().await?;
         let claimed = within(limit, offsets::claim(&session.client, topic, partitions)).await;
         if let Err(StoreError::Locked(_)) = claimed {
-            fence(session, topic, partitions).await;
+            fence(session, limit, topic, partitions).await;
         }
         session.claimed = claimed.is_ok();
         self.keep(claimed)
@@ -152,7 +154,7 @@ impl Store {
         };
         if let (Err(StoreError::Locked(_)), Some(session)) = (&written, &self.session) {
             let partitions: Vec<i32> = moves.iter().map(|step| step.partition).collect();
-            fence(session, topic, &partitions).await;
+            fence(session, limit, topic, &partitions).await;
         }
         self.keep(written)
     }
@@ -164,6 +166,9 @@ impl Store {
     pub async fn refused(&mut self, rows: &[Row], now: Timestamp) -> Result<Vec<(usize, Refusal)>, StoreError> {
         let limit = self.settings.timeout;
         let mut refused = Vec::new();
+        // A day may have gone, and the next try must go the way that is rehearsed here.
+        self.days.forget();
+        self.repeating = true;
         // The earlier half is on top, so that what is found ascends.
         let mut parts = Vec::from([(0, rows.len())]);
         while let Some((begin, end)) = parts.pop() {
@@ -293,8 +298,8 @@ fn lost() -> StoreError {
     StoreError::Unavailable("the connection is lost".to_owned())
 }
 
-async fn fence(session: &Session, topic: &Topic, partitions: &[i32]) {
-    match offsets::fence(&session.client, topic, partitions).await {
+async fn fence(session: &Session, limit: Duration, topic: &Topic, partitions: &[i32]) {
+    match within(limit, offsets::fence(&session.client, topic, partitions)).await {
         Ok(0) => {}
         Ok(ended) => {
             tracing::warn!(postgres.sessions = ended, "ended sessions of former owners that held our partitions");

@@ -267,6 +267,38 @@ async fn rows_that_postgres_refuses_are_found() {
     assert_eq!(count(&mut store, "SELECT count(*) FROM checks").await, 0);
 }
 
+/// A slot that is stored already is no reason to refuse, whatever its row is like by now.
+#[tokio::test(flavor = "multi_thread")]
+async fn rows_that_are_there_are_not_refused() {
+    let settings = database();
+    let mut store = store(&settings).await;
+    let mut rows = [row("a", 0), row("a", 1), row("a", 2)];
+    rows[0].status_code = Some(418);
+    store.write(&rows[..1], &Ahead::default(), &topic(), &[step(0, 0, 1)], now()).await.unwrap();
+    execute(&mut store, "ALTER TABLE checks ADD CONSTRAINT no_teapots CHECK (status_code <> 418) NOT VALID").await;
+    let moves = [step(0, 1, 4)];
+    let written = store.write(&rows, &Ahead::default(), &topic(), &moves, now()).await;
+    assert!(matches!(written, Err(StoreError::Content(_))), "{written:?}");
+    assert!(store.refused(&rows, now()).await.unwrap().is_empty());
+    let stored = store.write(&rows, &Ahead::default(), &topic(), &moves, now()).await.unwrap();
+    assert_eq!(stored, Stored { rows: 2, duplicates: 1 });
+}
+
+/// An index of the operator's own is about the row, not about the slot.
+#[tokio::test(flavor = "multi_thread")]
+async fn another_unique_index_refuses_rows() {
+    let settings = database();
+    let mut store = store(&settings).await;
+    execute(&mut store, "CREATE UNIQUE INDEX one_location ON checks (target_id, scheduled_at)").await;
+    let mut rows = [row("a", 0), row("a", 1), row("a", 1)];
+    rows[2].location = "elsewhere".to_owned();
+    store.write(&rows[..2], &Ahead::default(), &topic(), &[step(0, 0, 2)], now()).await.unwrap();
+    let written = store.write(&rows[2..], &Ahead::default(), &topic(), &[step(0, 2, 3)], now()).await;
+    assert!(matches!(written, Err(StoreError::Content(_))), "{written:?}");
+    let refused = store.refused(&rows, now()).await.unwrap();
+    assert_eq!(refused.iter().map(|(index, _)| *index).collect::<Vec<_>>(), [2]);
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn days_are_made_ahead_and_when_needed() {
     let settings = database();
@@ -336,6 +368,13 @@ async fn migrations_run_once_and_are_held_to_their_text() {
 #[tokio::test(flavor = "multi_thread")]
 async fn two_migrators_do_not_disturb_one_another() {
     let settings = database();
+    let (client, connection) = tokio_postgres::connect(&url_of(&settings), tokio_postgres::NoTls).await.unwrap();
+    let mut driver = tokio::task::JoinSet::new();
+    driver.spawn(connection);
+    // Who waits for the other must see what it has done, whatever the database's default is.
+    let default = "DO $$ BEGIN EXECUTE format('ALTER DATABASE %I SET default_transaction_isolation = \
+                   ''repeatable read''', current_database()); END $$";
+    client.batch_execute(default).await.unwrap();
     let (mut one, mut two) = (Store::new(settings.clone()), Store::new(settings));
     let (left, right) = tokio::join!(one.migrate(), two.migrate());
     assert_eq!(left.unwrap() + right.unwrap(), migrate::MIGRATIONS.len());
