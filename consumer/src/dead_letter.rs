@@ -41,6 +41,11 @@ pub struct DeadLetters {
     source: String,
 }
 
+/// What is kept of a key or a payload that is too large.
+fn begin(bytes: &[u8]) -> &[u8] {
+    &bytes[..bytes.len().min(TRUNCATED)]
+}
+
 impl DeadLetters {
     /// A publisher; connects when it is first needed.
     ///
@@ -98,8 +103,8 @@ impl DeadLetters {
     }
 
     async fn publish_one(&self, record: &Record, refusal: &Refusal) -> Result<(), KafkaError> {
-        let payload = record.payload.as_deref();
-        match self.send(record, refusal, payload, false).await {
+        let whole = (record.key.as_deref(), record.payload.as_deref());
+        match self.send(record, refusal, whole, false).await {
             Err(error) if too_large(&error) && record.bytes() > TRUNCATED => {
                 let size = record.bytes();
                 tracing::error!(
@@ -108,7 +113,7 @@ impl DeadLetters {
                     size_bytes = size,
                     "the brokers find a dead letter too large; its begin is kept"
                 );
-                self.send(record, refusal, payload.map(|bytes| &bytes[..bytes.len().min(TRUNCATED)]), true).await
+                self.send(record, refusal, (whole.0.map(begin), whole.1.map(begin)), true).await
             }
             sent => sent,
         }
@@ -118,7 +123,7 @@ impl DeadLetters {
         &self,
         record: &Record,
         refusal: &Refusal,
-        payload: Option<&[u8]>,
+        (key, payload): (Option<&[u8]>, Option<&[u8]>),
         truncated: bool,
     ) -> Result<(), KafkaError> {
         let mut headers = OwnedHeaders::new()
@@ -133,7 +138,7 @@ impl DeadLetters {
             headers = headers.insert(header("dead-letter.truncated", &record.bytes().to_string()));
         }
         let mut message = FutureRecord::<[u8], [u8]>::to(&self.topic).headers(headers);
-        message.key = record.key.as_deref();
+        message.key = key;
         message.payload = payload;
         match self.producer.send(message, DELIVERY).await {
             Ok(_) => {

@@ -11,7 +11,7 @@ use shared::admin::{Counter, Gauge, Histogram, Metrics};
 use crate::batch::Batch;
 use crate::decode::{Cause, Refusal};
 use crate::patience::Trouble;
-use crate::position::Inquiry;
+use crate::position::{Inquiry, Watermarks};
 use crate::record::{Counts, Record};
 use crate::store::StoreError;
 
@@ -139,29 +139,35 @@ impl Meter {
 #[derive(Debug, Default)]
 pub struct Progress {
     owned: AtomicU64,
-    /// The end of each partition in Kafka, and the next offset of each in Postgres.
-    offsets: Mutex<(BTreeMap<i32, i64>, BTreeMap<i32, i64>)>,
+    offsets: Mutex<Offsets>,
+}
+
+#[derive(Debug, Default)]
+struct Offsets {
+    kafka: BTreeMap<i32, Watermarks>,
+    /// What Postgres waits for.
+    next: BTreeMap<i32, i64>,
 }
 
 impl Progress {
     /// So many partitions are ours now. Which they are is said by [`Self::next`].
     pub fn owns(&self, partitions: usize) {
         self.owned.store(partitions as u64, Ordering::Relaxed);
-        self.with(|(_, next)| next.clear());
+        self.with(|offsets| offsets.next.clear());
     }
 
-    /// The ends of partitions in Kafka.
-    pub fn ends(&self, found: impl Iterator<Item = (i32, i64)>) {
-        self.with(|(ends, _)| ends.extend(found));
+    /// What Kafka has of partitions.
+    pub fn kafka_has(&self, found: impl IntoIterator<Item = (i32, Watermarks)>) {
+        self.with(|offsets| offsets.kafka.extend(found));
     }
 
     /// The next offsets in Postgres of all partitions that are ours.
     pub fn next(&self, offsets: &BTreeMap<i32, i64>) {
-        self.with(|(_, next)| next.clone_from(offsets));
+        self.with(|ours| ours.next.clone_from(offsets));
     }
 
     fn partitions(&self) -> Vec<i32> {
-        self.with(|(_, next)| next.keys().copied().collect())
+        self.with(|offsets| offsets.next.keys().copied().collect())
     }
 
     fn owned(&self) -> u64 {
@@ -169,13 +175,13 @@ impl Progress {
     }
 
     fn lag(&self) -> u64 {
-        self.with(|(ends, next)| {
-            let lags = next.iter().map(|(partition, next)| ends.get(partition).map_or(0, |end| (end - next).max(0)));
-            lags.sum::<i64>().unsigned_abs()
+        self.with(|Offsets { kafka, next }| {
+            let lag = |(partition, next): (&i32, &i64)| kafka.get(partition).map_or(0, |has| has.records_from(*next));
+            next.iter().map(lag).sum::<i64>().unsigned_abs()
         })
     }
 
-    fn with<T>(&self, work: impl FnOnce(&mut (BTreeMap<i32, i64>, BTreeMap<i32, i64>)) -> T) -> T {
+    fn with<T>(&self, work: impl FnOnce(&mut Offsets) -> T) -> T {
         work(&mut self.offsets.lock().unwrap_or_else(PoisonError::into_inner))
     }
 }
@@ -188,7 +194,7 @@ pub async fn keep_lag(inquiry: Inquiry, counts: Arc<Counts>) {
         if !partitions.is_empty()
             && let Some(found) = inquiry.watermarks(partitions).await
         {
-            counts.progress.ends(found.into_iter().map(|(partition, watermarks)| (partition, watermarks.high)));
+            counts.progress.kafka_has(found);
         }
         tokio::time::sleep(BETWEEN_LOOKS).await;
     }
@@ -209,18 +215,24 @@ fn float(number: u64) -> f64 {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::store::OLDEST;
 
     #[test]
     fn the_lag_is_that_of_our_partitions() {
         let progress = Progress::default();
         progress.owns(2);
-        progress.ends([(0, 10), (1, 7), (2, 100)].into_iter());
+        let full = |high| Watermarks { low: 0, high };
+        progress.kafka_has([(0, full(10)), (1, full(7)), (2, full(100))]);
         assert_eq!(progress.lag(), 0, "nobody has said which partitions are ours");
         progress.next(&BTreeMap::from([(0, 4), (1, 7)]));
         assert_eq!((progress.owned(), progress.lag()), (2, 6));
         // Stored, but not yet in the client's last look at the ends.
         progress.next(&BTreeMap::from([(0, 10), (1, 9)]));
         assert_eq!(progress.lag(), 0);
+        // What Kafka has deleted is not waited for, nor is anything where nothing was ever.
+        progress.kafka_has([(0, Watermarks { low: 12, high: 15 }), (1, full(0))]);
+        progress.next(&BTreeMap::from([(0, 10), (1, OLDEST)]));
+        assert_eq!(progress.lag(), 3);
         progress.owns(0);
         assert_eq!((progress.owned(), progress.lag()), (0, 0));
     }

@@ -42,7 +42,7 @@ pub async fn run(settings: &Settings, from_beginning: bool, stop: CancellationTo
     let ready = Ready::new(stop.clone());
     let admin = settings.admin.serve(metrics, ready.clone()).await?;
     let events = ClientEvents::default();
-    let Some(prepared) = stop.run_until_cancelled(prepare(settings, &events, from_beginning)).await else {
+    let Some(prepared) = stop.run_until_cancelled(prepare(settings, &events, &meter, from_beginning)).await else {
         return Ok(());
     };
     let (store, dead_letters, topic) = prepared?;
@@ -105,6 +105,7 @@ pub async fn run(settings: &Settings, from_beginning: bool, stop: CancellationTo
 async fn prepare(
     settings: &Settings,
     events: &ClientEvents,
+    meter: &Meter,
     from_beginning: bool,
 ) -> anyhow::Result<(Store, DeadLetters, Topic)> {
     let name = settings.kafka.topic.clone();
@@ -123,12 +124,12 @@ async fn prepare(
     };
     let postgres = async {
         let mut store = Store::new(settings.postgres.clone());
-        patiently(&mut store, async |store| store.prepare().await).await;
+        patiently(&mut store, meter, async |store| store.prepare().await).await;
         anyhow::Ok(store)
     };
     let ((dead_letters, topic), mut store) = tokio::try_join!(kafka, postgres)?;
     if from_beginning {
-        let partitions = patiently(&mut store, async |store| store.rewind(&topic).await).await;
+        let partitions = patiently(&mut store, meter, async |store| store.rewind(&topic).await).await;
         tracing::info!(
             kafka.partitions = partitions,
             "reading from the beginning; what is stored already is recognized"
@@ -138,7 +139,7 @@ async fn prepare(
 }
 
 /// Tries until it succeeds. Who has no patience drops it.
-async fn patiently<T>(store: &mut Store, work: impl AsyncFn(&mut Store) -> Result<T, StoreError>) -> T {
+async fn patiently<T>(store: &mut Store, meter: &Meter, work: impl AsyncFn(&mut Store) -> Result<T, StoreError>) -> T {
     let mut patience = Patience::default();
     let never = CancellationToken::new();
     loop {
@@ -148,7 +149,9 @@ async fn patiently<T>(store: &mut Store, work: impl AsyncFn(&mut Store) -> Resul
                 return done;
             }
             Err(error) => {
-                patience.wait(&Trouble::Store(error), || false, &never).await;
+                let trouble = Trouble::Store(error);
+                meter.trouble(&trouble);
+                patience.wait(&trouble, || false, &never).await;
             }
         }
     }

@@ -19,6 +19,13 @@ pub struct Watermarks {
     pub high: i64,
 }
 
+impl Watermarks {
+    /// How many records there are from this offset on. Those that retention has taken are none.
+    pub fn records_from(self, next: i64) -> i64 {
+        (self.high - next.max(self.low)).max(0)
+    }
+}
+
 /// Something that an operator should know about a partition's begin.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Notice {

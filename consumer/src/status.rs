@@ -115,7 +115,7 @@ fn compare(first: &Look, second: &Look) -> Vec<Partition> {
         let next = |progress: Option<&Progress>| progress.map_or(kafka.low, |progress| progress.next.max(kafka.low));
         Partition {
             partition: *partition,
-            lag: (kafka.high - next(progress)).max(0),
+            lag: kafka.records_from(next(progress)),
             arrived_per_second: rate(before.get(partition).copied().unwrap_or(kafka.high), kafka.high),
             stored_per_second: rate(next(first.postgres.get(partition)), next(progress)),
             stored_at: progress.map(|progress| progress.moved_at),
