@@ -28,7 +28,7 @@ if [ -n "$service" ]; then
 fi
 
 # The service's children may outlive it for a while: those of one that was killed, and of one that was still being set up.
-children() { ls -l /proc/[0-9]*/cwd 2>/dev/null | grep -qF -e "-> $folder"; }
+children() { ls -l /proc/[0-9]*/cwd 2>/dev/null | sed 's|$|/|' | grep -qF -e "-> $folder/" -e "-> $folder (deleted)"; }
 polls=0
 while children && [ "$polls" -lt 200 ]; do
     polls=$((polls + 1))
