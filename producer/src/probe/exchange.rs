@@ -38,7 +38,7 @@ impl Probe {
         loop {
             let response = self.hop(&ask, check).await?;
             match redirect(&response).filter(|_| target.follow_redirects) {
-                None => return self.read(response, check).await,
+                None => return self.read(response, target.regex.is_some(), check).await,
                 Some(location) => {
                     if check.http.redirects == self.max_redirects {
                         let detail = format!("more than {} redirects", self.max_redirects);
@@ -117,15 +117,20 @@ impl Probe {
         Err(broken)
     }
 
-    /// Reads the body up to its bound.
-    async fn read(&self, mut response: Response, check: &mut Check) -> Result<(), Broken> {
+    /// Reads the body up to its bound, and keeps it if someone is going to look into it.
+    async fn read(&self, mut response: Response, keep: bool, check: &mut Check) -> Result<(), Broken> {
         check.http.body_bytes = Some(0);
+        let mut read = 0;
         loop {
             match response.chunk().await {
                 Ok(Some(chunk)) => {
-                    let room = self.max_body_bytes - check.body.len();
-                    check.body.extend_from_slice(&chunk[..chunk.len().min(room)]);
-                    check.http.body_bytes = Some(check.body.len() as u64);
+                    let room = self.max_body_bytes - read;
+                    let wanted = &chunk[..chunk.len().min(room)];
+                    if keep {
+                        check.body.extend_from_slice(wanted);
+                    }
+                    read += wanted.len();
+                    check.http.body_bytes = Some(read as u64);
                     if chunk.len() > room {
                         check.body_cut = true;
                         break;
@@ -133,8 +138,7 @@ impl Probe {
                 }
                 Ok(None) => break,
                 Err(error) => {
-                    let so_far = check.body.len();
-                    let detail = format!("body broke off after {so_far} bytes: {}", root_cause(&error));
+                    let detail = format!("body broke off after {read} bytes: {}", root_cause(&error));
                     return Err(Broken::theirs(FailureClass::PartialResponse, Phase::Transfer, detail));
                 }
             }

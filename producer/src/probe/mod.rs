@@ -45,7 +45,7 @@ pub struct Evidence {
     pub dns: Dns,
     /// The request, and as much of the answer as came.
     pub http: Http,
-    /// The body of the last response, as much of it as was read.
+    /// The body of the last response, as much of it as was read; empty for a target without a pattern.
     pub body: Vec<u8>,
     /// Whether the body went on after the bound.
     pub body_cut: bool,
