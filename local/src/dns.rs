@@ -27,6 +27,8 @@ pub enum Answer {
     Delayed(Duration, Vec<IpAddr>),
     /// Never answers.
     Silent,
+    /// Answers with one address, and SERVFAIL when asked for the other family.
+    OnlyOf(IpAddr),
     /// Answers SERVFAIL.
     ServFail,
     /// Answers REFUSED.
@@ -116,6 +118,10 @@ impl Zone {
             Some(Answer::ServFail) => reply.metadata.response_code = ResponseCode::ServFail,
             Some(Answer::Refused) => reply.metadata.response_code = ResponseCode::Refused,
             Some(Answer::Silent) => return None,
+            Some(Answer::OnlyOf(known)) if data(known, question.query_type()).is_none() => {
+                reply.metadata.response_code = ResponseCode::ServFail;
+            }
+            Some(Answer::OnlyOf(known)) => addresses = vec![known],
             Some(Answer::Addresses(known)) => addresses = known,
             Some(Answer::Rebinding(first, then)) => addresses = vec![if asked == 0 { first } else { then }],
             Some(Answer::Delayed(delay, known)) => {

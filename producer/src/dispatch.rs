@@ -86,7 +86,7 @@ async fn schedule(
     let mut last = now_millis();
     let mut schedule = Schedule::new(rhythms(&targets), last);
     tracing::info!(schedule.started_at_ms = last, targets.count = targets.len(), "scheduling started");
-    checker.counts.targets.set(i64::try_from(targets.len()).unwrap_or(i64::MAX));
+    checker.counts.scheduled(&targets);
     let heirs_after = heirs_after.map_or(i64::MAX, |after| i64::try_from(after.as_millis()).unwrap_or(i64::MAX));
     let mut head = Head {
         targets,
@@ -168,10 +168,7 @@ impl Head {
             targets.gone = gone,
             "the schedule has changed"
         );
-        self.checker.counts.targets.set(i64::try_from(targets.len()).unwrap_or(i64::MAX));
-        if let Some(probes) = &self.checker.counts.probes {
-            probes.keep(&targets);
-        }
+        self.checker.counts.scheduled(&targets);
         self.targets = targets;
     }
 

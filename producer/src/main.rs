@@ -1,5 +1,6 @@
 //! `producer`: see the library for the way of a check.
 
+use std::convert::Infallible;
 use std::io::{ErrorKind, Write as _};
 use std::path::Path;
 use std::process::ExitCode;
@@ -161,19 +162,7 @@ async fn watch(plan: Plan, hangups: mpsc::Receiver<()>, stop: CancellationToken)
     followers.spawn(reload::watch(loaded.clone(), mark, hangups, reloaded_in, reloads));
     followers.spawn(roster::follow(all, targets.clone(), reloaded, shards.clone(), changes_in));
 
-    let grace = settings.stop.grace;
     let schedule_ends = CancellationToken::new();
-    let deadlines = async {
-        stop.cancelled().await;
-        let stopped = Instant::now();
-        tokio::time::sleep(handover(settings)).await;
-        schedule_ends.cancel();
-        tokio::time::sleep_until(give_up_at(stopped, grace)).await;
-        checks_end.cancel();
-        tokio::time::sleep_until(stopped + grace.mul_f32(0.95)).await;
-        delivery_ends.cancel();
-        std::future::pending::<()>().await;
-    };
     let membership = async {
         if !settings.replicas.enabled {
             return Ok(());
@@ -188,6 +177,13 @@ async fn watch(plan: Plan, hangups: mpsc::Receiver<()>, stop: CancellationToken)
             ready.set();
         }
     };
+    let publishing = async {
+        let ended =
+            publish::run(&settings.kafka, &settings.publish, spool, results, published, delivery_ends.clone()).await;
+        // Nobody else would take results.
+        stop.cancel();
+        ended
+    };
     let heirs_after = settings.replicas.enabled.then_some(settings.replicas.session_timeout);
     let pipeline = async {
         tokio::join!(
@@ -199,7 +195,7 @@ async fn watch(plan: Plan, hangups: mpsc::Receiver<()>, stop: CancellationToken)
                 checker,
                 schedule_ends.clone()
             ),
-            publish::run(&settings.kafka, &settings.publish, spool, results, published, delivery_ends.clone()),
+            publishing,
             membership,
             followed(&mut followers, &stop),
             begun,
@@ -207,11 +203,26 @@ async fn watch(plan: Plan, hangups: mpsc::Receiver<()>, stop: CancellationToken)
     };
     let (tally, summary, membership, following, ()) = tokio::select! {
         done = pipeline => done,
-        () = deadlines => unreachable!("the deadlines end nothing by themselves"),
+        never = deadlines(settings, &stop, [&schedule_ends, &checks_end, &delivery_ends]) => match never {},
     };
     let summary = summary?;
     report(tally, summary);
     membership.and(following).map(|()| ExitCode::SUCCESS)
+}
+
+/// What ends when, once the producer is told to stop: the schedule, checks, deliveries.
+async fn deadlines(settings: &Settings, stop: &CancellationToken, ends: [&CancellationToken; 3]) -> Infallible {
+    let [schedule_ends, checks_end, delivery_ends] = ends;
+    let grace = settings.stop.grace;
+    stop.cancelled().await;
+    let stopped = Instant::now();
+    tokio::time::sleep(handover(settings)).await;
+    schedule_ends.cancel();
+    tokio::time::sleep_until(give_up_at(stopped, grace)).await;
+    checks_end.cancel();
+    tokio::time::sleep_until(stopped + grace.mul_f32(0.95)).await;
+    delivery_ends.cancel();
+    std::future::pending().await
 }
 
 /// Watches over those who follow the targets: without them, targets that are this replica's by now would go unchecked.

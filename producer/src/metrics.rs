@@ -8,6 +8,8 @@ use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use shared::admin::{Counter, Gauge, Histogram, Metrics};
 use shared::message::{CheckResult, FailureClass, State};
 
+use crate::targets::Target;
+
 pub use probes::Probes;
 
 /// Upper bounds of lateness, in seconds: a tenth of a millisecond is an idle machine, seconds are one that is overwhelmed.
@@ -17,7 +19,7 @@ const LATENESS: [f64; 14] = [0.0001, 0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 
 #[derive(Clone, Debug)]
 pub struct Checks {
     /// Targets that are scheduled here.
-    pub targets: Gauge,
+    targets: Gauge,
     /// Checks under way.
     pub running: Gauge,
     /// Up, down, missed, unmeasured.
@@ -56,6 +58,14 @@ impl Checks {
             ),
             lost: metrics.counter("results_lost", "Results that could not be handed to the spool before the end"),
             probes: None,
+        }
+    }
+
+    /// From now on, these targets are scheduled.
+    pub fn scheduled(&self, targets: &[Arc<Target>]) {
+        self.targets.set(i64::try_from(targets.len()).unwrap_or(i64::MAX));
+        if let Some(probes) = &self.probes {
+            probes.keep(targets);
         }
     }
 

@@ -96,8 +96,12 @@ fn poll(consumer: &BaseConsumer<Member>, topic: &str, stop: &CancellationToken) 
             // Partitions may have been added since: all replicas must count the same.
             match consumer.fetch_metadata(Some(topic), PATIENCE) {
                 Ok(metadata) => {
-                    let count = metadata.topics().first().map_or(0, |topic| topic.partitions().len());
-                    member.count(i32::try_from(count).unwrap_or_default());
+                    // A broker that does not know the topic yet, or has lost its leaders, is asked again.
+                    let topic = metadata.topics().iter().find(|topic| topic.error().is_none());
+                    let count = topic.and_then(|topic| i32::try_from(topic.partitions().len()).ok());
+                    if let Some(count) = count.filter(|count| *count > 0) {
+                        member.count(count);
+                    }
                 }
                 Err(error) => tracing::debug!(%error, "the number of shards is not known yet"),
             }

@@ -9,9 +9,11 @@ use local::process::Process;
 use local::site::{Behaviour, Response, Site};
 use rdkafka::admin::{AdminClient, AdminOptions, AlterConfig, ResourceSpecifier};
 use rdkafka::client::DefaultClientContext;
+use rdkafka::mocking::MockCluster;
+use rdkafka::types::{RDKafkaApiKey, RDKafkaRespErr};
 use rdkafka::{ClientConfig, Offset, TopicPartitionList};
 use serde_json::Value;
-use tests::{Fed, Link, Proxy, Sent, World, complaints, due, patiently, said, stop, until_log};
+use tests::{Fed, Link, Proxy, Sent, World, complaints, due, logged, patiently, said, stop, until_log};
 
 const LOST: &str = "kafka is unreachable";
 const AGAIN: &str = "kafka is reachable again";
@@ -45,6 +47,24 @@ async fn producer(world: &World, variables: &[(&'static str, &str)]) -> (Process
     let file = world.file("targets.toml", &NAMES.map(entry).concat());
     let variables: Vec<_> = variables.iter().copied().chain([("SCHEDULE_TARGETS_FILE", file.as_str())]).collect();
     (world.start("producer", &[], &variables), site)
+}
+
+/// A client that may not write exactly once gives up for good. By then the right has been granted, and another one goes on.
+#[tokio::test(flavor = "multi_thread")]
+async fn the_brokers_say_what_no_client_recovers_from() {
+    let mut world = World::new().await;
+    let cluster = MockCluster::new(1).unwrap();
+    cluster.create_topic(&world.topic, 1, 1).unwrap();
+    let refusal = RDKafkaRespErr::RD_KAFKA_RESP_ERR_CLUSTER_AUTHORIZATION_FAILED;
+    cluster.request_errors(RDKafkaApiKey::InitProducerId, &[refusal]);
+    world.brokers = cluster.bootstrap_servers();
+    let (producer, site) = producer(&world, &[]).await;
+    until_times(&producer, "the kafka client has given up; going on with a new one", 1).await;
+    until_hit(&site, 10).await;
+    let producer = stop(producer).await;
+    let [due, delivered, spooled] =
+        ["checks.due", "results.delivered", "results.spooled"].map(|name| logged(&producer, name));
+    assert_eq!((delivered, spooled), (due, 0), "{:#?}", producer.log());
 }
 
 async fn until_hit(site: &Site, times: u64) {

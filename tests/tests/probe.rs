@@ -218,6 +218,23 @@ async fn name_servers() {
     lab.check(&url, "").await;
     assert_eq!(lab.dns.queries("name.test"), before + 2);
 
+    // One that fails at one family knows the other.
+    lab.dns.set("name.test", Answer::OnlyOf(V4));
+    lab.settings.dns.prefer = Family::Ipv6;
+    assert_eq!(verdict(&lab.check(&url, "").await), "up");
+    lab.settings.dns.prefer = Family::Ipv4;
+
+    // One that has lost those that it asks itself fails at everything: that is no trouble of the site's.
+    for answer in [Answer::ServFail, Answer::Refused] {
+        lab.dns.set("name.test", answer.clone());
+        lab.dns.set("", answer.clone());
+        let result = lab.check(&url, "").await;
+        assert_eq!(verdict(&result), "unmeasured resolver dns", "{answer:?}: {result:#?}");
+        assert!(result.dns.error.as_deref().unwrap_or_default().contains("for the root, too"), "{result:#?}");
+    }
+    lab.dns.remove("");
+    lab.dns.set("name.test", Answer::from(V4));
+
     // The first name server is dead, the second one answers.
     let silent = UdpSocket::bind((V4, 0)).await.unwrap();
     let dead = silent.local_addr().unwrap().to_string();
@@ -321,6 +338,12 @@ async fn what_is_sent() {
     assert_eq!(verdict(&lab.check(&url, "").await), "up");
     assert!(!site.last_request().unwrap().to_lowercase().contains("authorization"));
     assert!(hop.last_request().unwrap().to_lowercase().contains("authorization"));
+
+    // Nor does the name of a host to another host.
+    let named = "headers = { Host = 'shop.test' }";
+    assert_eq!(verdict(&lab.check(&hop.url("127.0.0.1"), named).await), "up");
+    assert!(hop.last_request().unwrap().to_lowercase().contains("host: shop.test\r\n"));
+    assert!(site.last_request().unwrap().to_lowercase().contains("host: site.test:"));
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -2,7 +2,7 @@
 //!
 //! A slot that was missed or unmeasured says nothing of the site: until the next result the target has no samples then.
 
-use std::collections::{BTreeMap, HashSet};
+use std::collections::BTreeMap;
 use std::fmt;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
@@ -11,9 +11,9 @@ use shared::message::{CheckResult, FailureClass, State};
 
 use crate::targets::Target;
 
-/// The samples of all targets.
+/// The last result of each target that is checked now.
 #[derive(Clone, Debug, Default)]
-pub struct Probes(Arc<Mutex<BTreeMap<String, CheckResult>>>);
+pub struct Probes(Arc<Mutex<BTreeMap<String, Option<CheckResult>>>>);
 
 impl Probes {
     /// Shows itself in these metrics.
@@ -23,22 +23,22 @@ impl Probes {
         probes
     }
 
-    /// Takes a result in.
+    /// Takes a result in. The last check of a target may end after that has gone.
     pub fn note(&self, result: &CheckResult) {
-        let target = &result.meta.target;
-        match result.outcome.state {
-            State::Up | State::Down => self.lock().insert(target.clone(), result.clone()),
-            State::Missed | State::Unmeasured => self.lock().remove(target),
-        };
+        if let Some(last) = self.lock().get_mut(&result.meta.target) {
+            *last = matches!(result.outcome.state, State::Up | State::Down).then(|| result.clone());
+        }
     }
 
-    /// Forgets all but these targets.
+    /// From now on, only these targets are checked.
     pub fn keep(&self, targets: &[Arc<Target>]) {
-        let names: HashSet<&str> = targets.iter().map(|target| target.name.as_str()).collect();
-        self.lock().retain(|name, _| names.contains(name.as_str()));
+        let mut results = self.lock();
+        let mut before = std::mem::take(&mut *results);
+        let last = |target: &Arc<Target>| (target.name.clone(), before.remove(&target.name).flatten());
+        *results = targets.iter().map(last).collect();
     }
 
-    fn lock(&self) -> MutexGuard<'_, BTreeMap<String, CheckResult>> {
+    fn lock(&self) -> MutexGuard<'_, BTreeMap<String, Option<CheckResult>>> {
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
@@ -88,16 +88,17 @@ const PHASES: [Phase; 5] = [
 
 impl Collector for Probes {
     fn encode(&self, mut encoder: DescriptorEncoder<'_>) -> fmt::Result {
-        let results = self.lock();
+        let targets = self.lock();
+        let results = || targets.iter().filter_map(|(target, last)| Some((target, last.as_ref()?)));
         for (name, help, value) in GAUGES {
             let mut metric = encoder.encode_descriptor(name, help, None, MetricType::Gauge)?;
-            for (target, value) in results.iter().filter_map(|(target, result)| Some((target, value(result)?))) {
+            for (target, value) in results().filter_map(|(target, result)| Some((target, value(result)?))) {
                 metric.encode_family(&[("target", target)])?.encode_gauge(&value)?;
             }
         }
         let help = "How long each phase took";
         let mut metric = encoder.encode_descriptor("probe_http_duration_seconds", help, None, MetricType::Gauge)?;
-        for (target, result) in results.iter() {
+        for (target, result) in results() {
             for (phase, value) in PHASES {
                 if let Some(value) = seconds(value(result)) {
                     metric.encode_family(&[("target", target.as_str()), ("phase", phase)])?.encode_gauge(&value)?;
@@ -115,4 +116,44 @@ fn seconds(micros: Option<u64>) -> Option<f64> {
 
 fn flag(flag: bool) -> f64 {
     f64::from(u8::from(flag))
+}
+
+#[cfg(test)]
+mod tests {
+    use std::path::Path;
+
+    use jiff::Timestamp;
+    use shared::config::{Environment, load};
+    use shared::message::Slot;
+
+    use super::*;
+    use crate::result::Identity;
+    use crate::settings::Settings;
+    use crate::targets::load_targets;
+
+    /// The last check of a target that has gone ends when nobody wants to see it any more.
+    #[test]
+    fn only_targets_that_are_checked_are_shown() {
+        let environment = Environment::from_pairs([("SITE_URL", "http://example.com/")]);
+        let targets = load_targets(&load::<Settings>(None::<&Path>, &environment).unwrap()).unwrap();
+        let slot = Slot::from_millis(0).unwrap();
+        let identity = Identity { target: &targets[0], location: "here", slot };
+        let mut down = identity.not_checked(Timestamp::now(), State::Down, FailureClass::Timeout, String::new());
+        let probes = Probes::default();
+        let shown = || probes.lock().values().flatten().count();
+        probes.note(&down);
+        assert_eq!(shown(), 0, "nobody has said that it is scheduled");
+        probes.keep(&targets);
+        probes.note(&down);
+        probes.keep(&targets);
+        assert_eq!(shown(), 1);
+        probes.keep(&[]);
+        probes.note(&down);
+        assert_eq!(shown(), 0);
+        probes.keep(&targets);
+        probes.note(&down);
+        down.outcome.state = State::Missed;
+        probes.note(&down);
+        assert_eq!(shown(), 0);
+    }
 }

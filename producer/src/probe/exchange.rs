@@ -6,7 +6,7 @@ use std::sync::Arc;
 
 use hyper::Uri;
 use hyper::ext::ReasonPhrase;
-use reqwest::header::{AUTHORIZATION, COOKIE, HeaderMap, LOCATION, PROXY_AUTHORIZATION};
+use reqwest::header::{AUTHORIZATION, COOKIE, HOST, HeaderMap, LOCATION, PROXY_AUTHORIZATION};
 use reqwest::{Method, Request, Response, StatusCode};
 use shared::message::{FailureClass, Phase};
 use tokio::time::Instant;
@@ -195,6 +195,10 @@ impl Ask {
             for secret in [AUTHORIZATION, COOKIE, PROXY_AUTHORIZATION] {
                 next.headers.remove(secret);
             }
+        }
+        // A name that was meant for this host says nothing to another one.
+        if next.url.host() != self.url.host() {
+            next.headers.remove(HOST);
         }
         Ok(next)
     }

@@ -1,7 +1,8 @@
 //! DNS, uncached: name servers asked one after the other, so that who answered what is known.
 //!
-//! A name server that answers, even with an error, says something about the name. One that is silent may be dead; then a question
-//! that every name server answers, for the root zone, tells whether the silence is about the name or about us.
+//! A name server that answers says something about the name. One that is silent may be dead, and one that answers with an error may have
+//! lost those that it asks; then a question that every name server can answer, for the root zone, tells whether that is about the name
+//! or about us.
 
 mod sockets;
 
@@ -30,7 +31,7 @@ pub(super) enum Resolved {
     Address(IpAddr),
     /// The name has no address, or its own name servers fail.
     Failed(String),
-    /// No name server answers anything.
+    /// No name server answers anything, or anything but errors.
     Unreachable(String),
     /// This machine has no descriptor or the like for a question.
     NoResources(String),
@@ -113,12 +114,14 @@ impl Resolver {
         };
         // Without the root at its end a name is also tried with the search domains.
         name.set_fqdn(!self.search && host.trim_end_matches('.').contains('.') || host.ends_with('.'));
+        let mut refusal = None;
         for family in self.families {
             match self.ask(&name, *family).await {
                 Answer::Address(address) => return Resolved::Address(address),
                 Answer::NoData => {}
                 Answer::NoSuchName => return Resolved::Failed(format!("{host} does not exist (NXDOMAIN)")),
-                Answer::Refusal(code) => return Resolved::Failed(format!("name servers answer {code} for {host}")),
+                // Some have trouble with one family only.
+                Answer::Refusal(code) => refusal = Some(code),
                 Answer::NoResources(error) => return Resolved::NoResources(error),
                 Answer::Silence(servers) if self.is_anyone_alive().await => {
                     return Resolved::Failed(format!(
@@ -128,7 +131,15 @@ impl Resolver {
                 Answer::Silence(servers) => return Resolved::Unreachable(format!("no answer from {servers}")),
             }
         }
-        Resolved::Failed(format!("{host} has no address of the wanted family"))
+        match refusal {
+            None => Resolved::Failed(format!("{host} has no address of the wanted family")),
+            Some(code) if self.is_anyone_alive().await => {
+                Resolved::Failed(format!("name servers answer {code} for {host}"))
+            }
+            Some(code) => {
+                Resolved::Unreachable(format!("name servers answer {code} for {host}, and for the root, too"))
+            }
+        }
     }
 
     /// Asks the name servers in order until one gives an answer that the others would give, too.
@@ -166,12 +177,15 @@ impl Resolver {
         self.servers.iter().any(|server| server.answered.load(Ordering::Relaxed) > then)
     }
 
-    /// Whether any name server answers anything now. An earlier answer says nothing: the network may have failed since.
+    /// Whether any name server can answer anything now. An earlier answer says nothing: the network may have failed since.
     async fn is_anyone_alive(&self) -> bool {
         for server in &self.servers {
-            if !matches!(server.ask(&Name::root(), RecordType::NS).await, Answer::Silence(_) | Answer::NoResources(_)) {
-                self.note_answer(server);
-                return true;
+            match server.ask(&Name::root(), RecordType::NS).await {
+                Answer::Address(_) | Answer::NoData | Answer::NoSuchName => {
+                    self.note_answer(server);
+                    return true;
+                }
+                Answer::Refusal(_) | Answer::Silence(_) | Answer::NoResources(_) => {}
             }
         }
         false

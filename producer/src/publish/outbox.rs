@@ -1,6 +1,7 @@
 //! The loop between the checks, the spool and the Kafka client.
 
 use std::collections::{BTreeSet, VecDeque};
+use std::mem::take;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::mpsc::{Receiver as Reported, sync_channel};
@@ -8,6 +9,7 @@ use std::thread;
 use std::time::{Duration, Instant};
 
 use anyhow::Context;
+use rdkafka::ClientConfig;
 use rdkafka::error::{KafkaError, RDKafkaErrorCode};
 use rdkafka::producer::{Producer as _, ThreadedProducer};
 use shared::kafka::{ClientEvents, Kafka};
@@ -41,12 +43,15 @@ const PAYLOAD: usize = 1024;
 const READ: usize = 500;
 /// How long to wait after the disk refused, or the client gave a message back.
 const AGAIN: Duration = Duration::from_secs(1);
+/// How long to wait with a new client.
+const ANEW: Duration = Duration::from_secs(5);
 /// How often it is said that results are being dropped, or not taken.
 const REMIND: Duration = Duration::from_secs(10);
 
 /// All that the publishing thread works with.
 pub(super) struct Outbox {
     spool: Spool,
+    config: ClientConfig,
     producer: ThreadedProducer<Reports>,
     reports: Reported<Report>,
     topic: String,
@@ -87,10 +92,8 @@ impl Outbox {
         events: ClientEvents,
         published: Arc<Published>,
     ) -> anyhow::Result<Self> {
-        let window = publish.max_in_flight;
-        let (report, reports) = sync_channel(window);
-        let context = Reports { events, reports: report };
-        let producer = client_config(kafka, publish).create_with_context(context).context("kafka client")?;
+        let (config, window) = (client_config(kafka, publish), publish.max_in_flight);
+        let (producer, reports) = client(&config, window, events).context("kafka client")?;
         if !spool.is_empty() {
             tracing::info!(
                 spool.results = spool.len(),
@@ -99,6 +102,7 @@ impl Outbox {
         }
         Ok(Self {
             spool,
+            config,
             producer,
             reports,
             topic: kafka.topic.clone(),
@@ -160,7 +164,7 @@ impl Outbox {
         let waiting = self.fresh.len() + self.in_flight.len();
         if waiting >= CROWD {
             self.crowded = true;
-        } else if waiting < CROWD / 4 && std::mem::take(&mut self.crowded) {
+        } else if waiting < CROWD / 4 && take(&mut self.crowded) {
             heap::give_back();
         }
     }
@@ -254,7 +258,7 @@ impl Outbox {
         let first = self.spool.next();
         match self.spool.update(&payloads, &self.done) {
             Ok(dropped) => {
-                if std::mem::take(&mut self.disk_refuses) {
+                if take(&mut self.disk_refuses) {
                     tracing::info!("results are spooled again");
                 }
                 self.done.clear();
@@ -355,6 +359,10 @@ impl Outbox {
                     self.in_flight.insert(seq);
                 }
                 Err(KafkaError::MessageProduction(RDKafkaErrorCode::QueueFull)) => return false,
+                Err(KafkaError::MessageProduction(RDKafkaErrorCode::Fatal)) => {
+                    self.begin_anew();
+                    return false;
+                }
                 Err(error) => {
                     tracing::warn!(%error, "the kafka client takes no message; trying again");
                     self.client_rests = Some(Instant::now() + AGAIN);
@@ -365,6 +373,37 @@ impl Outbox {
         self.cursor = seq + 1;
         true
     }
+
+    /// Goes on with another client, where brokers have said to this one what it can never recover from, such as that they have lost what
+    /// they had acknowledged, or that it may not write exactly once. What it had under way is sent again.
+    fn begin_anew(&mut self) {
+        let reason = self.producer.client().fatal_error().map(|(_, reason)| reason);
+        tracing::error!(error = reason, "the kafka client has given up; going on with a new one");
+        match client(&self.config, self.window, self.producer.context().events.clone()) {
+            Ok((producer, reports)) => {
+                // The old one says at its end what has become of what it had.
+                self.producer = producer;
+                self.take_reports();
+                self.reports = reports;
+                self.summary.dropped += take(&mut self.adrift).len() as u64;
+                if let Some(first) = take(&mut self.in_flight).first() {
+                    self.cursor = self.cursor.min(*first);
+                }
+            }
+            Err(error) => tracing::error!(%error, "no new kafka client can be made; trying again"),
+        }
+        self.client_rests = Some(Instant::now() + ANEW);
+    }
+}
+
+/// A client, and the reports of what becomes of so many messages.
+fn client(
+    config: &ClientConfig,
+    window: usize,
+    events: ClientEvents,
+) -> Result<(ThreadedProducer<Reports>, Reported<Report>), KafkaError> {
+    let (report, reports) = sync_channel(window);
+    Ok((config.create_with_context(Reports { events, reports: report })?, reports))
 }
 
 /// The message, in a buffer that has room for most from the begin.
