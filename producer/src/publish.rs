@@ -8,6 +8,7 @@ mod reports;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread;
+use std::time::Duration;
 
 use anyhow::Context;
 use rdkafka::ClientConfig;
@@ -26,6 +27,8 @@ use outbox::Outbox;
 pub use outgoing::headers;
 
 const CLIENT_ID: &str = "slotwatch-producer";
+/// How often it is looked whether brokers have been lost, and how long they are given to come back by themselves.
+const LOOK: Duration = Duration::from_secs(10);
 
 /// What became of the results.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -86,11 +89,16 @@ pub async fn run(
     })?;
     let wanted = [kafka.topic.as_str()];
     let topics = async {
-        let ensured = ensure_topics(kafka, CLIENT_ID, &wanted, &events).await;
-        topic_exists.store(ensured.is_ok(), Ordering::Release);
-        match ensured {
-            Ok(()) => std::future::pending().await,
-            Err(error) => error,
+        loop {
+            if let Err(error) = ensure_topics(kafka, CLIENT_ID, &wanted, &events).await {
+                return error;
+            }
+            topic_exists.store(true, Ordering::Release);
+            // A result that is delivered says that lost brokers are back. Where there is none to deliver, it takes a question.
+            while events.is_reachable() {
+                tokio::time::sleep(LOOK).await;
+            }
+            tokio::time::sleep(LOOK).await;
         }
     };
     tokio::select! {

@@ -49,6 +49,24 @@ async fn producer(world: &World, variables: &[(&'static str, &str)]) -> (Process
     (world.start("producer", &[], &variables), site)
 }
 
+/// One that has nothing to deliver for an hour notices that the brokers are gone, and that they are back.
+#[tokio::test(flavor = "multi_thread")]
+async fn the_producer_is_idle_and_cut_off() {
+    let (world, _kafka, proxy) = behind_relay().await;
+    let site = Site::start(Behaviour::Respond(Response::ok("fine"))).await.unwrap();
+    let (brokers, url) = (proxy.addr().to_string(), site.url("127.0.0.1"));
+    let variables = [("KAFKA_BROKERS", brokers.as_str()), ("SITE_URL", &url), ("SITE_INTERVAL", "1h")];
+    let consumer = world.start("consumer", &[], &[]);
+    let producer = world.start("producer", &[], &variables);
+    world.until_stored("the first row", |rows| rows.len() == 1).await;
+    proxy.set(Link::Cut);
+    until_times(&producer, LOST, 1).await;
+    proxy.heal();
+    until_times(&producer, AGAIN, 1).await;
+    stop(producer).await;
+    stop(consumer).await;
+}
+
 /// A client that may not write exactly once gives up for good. By then the right has been granted, and another one goes on.
 #[tokio::test(flavor = "multi_thread")]
 async fn the_brokers_say_what_no_client_recovers_from() {
