@@ -157,7 +157,7 @@ def check_metrics():
     """Alerts and dashboard speak only of what the code counts; the dashboard's questions become rules, which promtool can read."""
     code = "".join((ROOT / file).read_text() for file in
                    ("producer/src/metrics.rs", "producer/src/reload.rs", "producer/src/shards.rs", "consumer/src/metrics.rs",
-                    "shared/src/admin/metrics.rs"))
+                    "shared/src/admin.rs", "shared/src/admin/metrics.rs"))
     known = set(re.findall(r'"([a-z_]+)"', code))
     dashboard = json.loads((DEPLOY / "grafana/slotwatch.json").read_text())
     panels = [panel for panel in dashboard["panels"] if panel["type"] != "row"]
