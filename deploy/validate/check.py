@@ -54,10 +54,11 @@ def check_schemas():
 
 
 def check_references():
-    """A name that is mounted exists, and is of the same rendering, unless the user is to make it."""
+    """A name that is mounted exists, and is of the same rendering, unless the user is to make it; so is the configuration file."""
     for file in sorted({file for file, _ in manifests()}):
         documents = [document for other, document in manifests() if other == file]
         names = {(document["kind"], document["metadata"]["name"]) for document in documents}
+        data = {document["metadata"]["name"]: document["data"] for document in documents if document["kind"] == "ConfigMap"}
         for document in documents:
             template = document.get("spec", {}).get("template", {}).get("spec")
             if not template:
@@ -76,6 +77,13 @@ def check_references():
             mounted = {mount["name"] for container in template["containers"] for mount in container["volumeMounts"]}
             there = {volume["name"] for volume in template.get("volumes", [])}
             there |= {claim["metadata"]["name"] for claim in document["spec"].get("volumeClaimTemplates", [])}
+            maps = {volume["name"]: volume["configMap"]["name"] for volume in template.get("volumes", []) if "configMap" in volume}
+            for container in template["containers"]:
+                if container["name"] in ("producer", "consumer"):
+                    paths = {f"{mount['mountPath']}/{key}" for mount in container["volumeMounts"] if mount["name"] in maps
+                             for key in data.get(maps[mount["name"]], ())}
+                    named = [entry["value"] for entry in container["env"] if entry["name"] == "CONFIG_FILE"]
+                    hold(len(named) == 1 and named[0] in paths, f"{where}: CONFIG_FILE is {named}, there are {sorted(paths)}")
             hold(mounted == there, f"{where}: volumes {sorted(there)}, mounted {sorted(mounted)}")
 
 

@@ -163,7 +163,6 @@ spec:
 {{- $component := index .root.Values .component -}}
 image: "{{ $component.image.repository }}:{{ default .root.Chart.AppVersion $component.image.tag }}"
 imagePullPolicy: {{ $component.image.pullPolicy }}
-args: ["--config", "/etc/slotwatch/{{ .component }}.yaml"]
 ports:
   - name: admin
     containerPort: {{ .port }}
@@ -188,6 +187,12 @@ securityContext:
   readOnlyRootFilesystem: true
   capabilities:
     drop: [ALL]
+{{- end -}}
+
+{{/* The configuration file is named in the environment, so that commands that are executed in the container find it, too. */}}
+{{- define "slotwatch.configEnv" -}}
+- name: CONFIG_FILE
+  value: /etc/slotwatch/{{ .component }}.yaml
 {{- end -}}
 
 {{/* Variables, mounts and volumes of secrets. Mode 0440 is for the group of the pod, fsGroup. */}}
