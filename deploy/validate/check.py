@@ -9,6 +9,7 @@ import subprocess
 import sys
 import tomllib
 from pathlib import Path
+from urllib.parse import urlsplit
 
 import kubernetes_validate
 import yaml
@@ -126,6 +127,26 @@ def check_configurations():
     print(f"{count} configuration files are taken by our own programs")
 
 
+def check_ports():
+    """A network policy lets out to each port that the configuration names."""
+    for file in sorted({file for file, _ in manifests()}):
+        documents = [document for other, document in manifests() if other == file]
+        texts = {name: text for document in documents if document["kind"] == "ConfigMap" for name, text in document["data"].items()}
+        read = {Path(name).stem: tomllib.loads(text) if name.endswith(".toml") else yaml.safe_load(text) for name, text in texts.items()}
+        for policy in (document for document in documents if document["kind"] == "NetworkPolicy"):
+            component = policy["spec"]["podSelector"]["matchLabels"]["app.kubernetes.io/component"]
+            config = read[component]
+            urls = [(f"kafka://{broker.strip().split('//')[-1]}", 9092) for broker in config["kafka"]["brokers"].split(",")]
+            if host := config.get("postgres", {}).get("host"):
+                urls.append((f"postgres://{host}:{config['postgres'].get('port', 5432)}", None))
+            if component == "producer":
+                urls += [(target["url"], {"http": 80, "https": 443}[target["url"].split(":")[0]])
+                         for target in read.get("targets", {}).get("targets", [])]
+            wanted = {urlsplit(url).port or default for url, default in urls}
+            let_out = {port["port"] for rule in policy["spec"]["egress"] for port in rule["ports"] if port["protocol"] == "TCP"}
+            hold(wanted <= let_out, f"{file.stem}: NetworkPolicy of the {component}: not let out to {sorted(wanted - let_out)}")
+
+
 def check_values():
     """The chart's schema knows each key of the shipped files, but for those that the chart sets itself."""
     schema = json.loads((CHART / "values.schema.json").read_text())
@@ -227,7 +248,7 @@ def check_grace():
     hold(len(units) == 2 and all(time > seconds for time in units + services), f"not above {seconds} s: {units + services}")
 
 
-for check in (check_schemas, check_references, check_configurations, check_values, check_metrics, check_runbooks,
+for check in (check_schemas, check_references, check_configurations, check_ports, check_values, check_metrics, check_runbooks,
               check_versions, check_grace):
     check()
 for fault in faults:

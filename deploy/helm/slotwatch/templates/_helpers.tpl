@@ -249,9 +249,13 @@ securityContext:
 {{- end }}
 {{- end -}}
 
-{{/* Ports of a network policy. */}}
+{{/* Ports of a network policy, each once. */}}
 {{- define "slotwatch.ports" -}}
-{{- range . }}
-- { port: {{ int . }}, protocol: TCP }
+{{- $ports := list -}}
+{{- range . -}}
+{{- $ports = append $ports (int .) -}}
+{{- end -}}
+{{- range uniq $ports }}
+- { port: {{ . }}, protocol: TCP }
 {{- end }}
 {{- end -}}
