@@ -158,6 +158,7 @@ refused --values "$least" --set-string consumer.replicas=two
 refused --values "$least" --set kafka.config.brokers=
 refused --values "$least" --set postgres.config.host=
 refused --values "$least" --set producer.targets=null
+refused --values "$least" --set producer.config.replicas.instance=same
 refused
 
 say '-- image, compose, schema of the values'

@@ -60,6 +60,9 @@ helm.sh/chart: {{ printf "%s-%s" .root.Chart.Name .root.Chart.Version }}
 {{- else if not $producer.targets -}}
 {{- fail "producer.targets is empty: what shall be checked? (or name a Secret in producer.targetsSecret)" -}}
 {{- end -}}
+{{- if and (gt (int $producer.replicas) 1) (dig "replicas" "instance" "" $producer.config) -}}
+{{- fail "producer.config.replicas.instance would be the same for all replicas; give each its pod's name in producer.extraEnv: { name: REPLICAS_INSTANCE, valueFrom: { fieldRef: { fieldPath: metadata.name } } }" -}}
+{{- end -}}
 {{- $own := dict
     "kafka" (include "slotwatch.kafkaSection" (dict "root" . "component" "producer") | fromYaml)
     "schedule" (dict "targets_file" $targets)
