@@ -1,8 +1,13 @@
 -- Three roles, each with no more than it needs. Run it as a superuser, or as one who may create roles and owns the database, connected
--- to that database. Then give each user of yours one of them, and let him act as it, so that what he makes belongs to it:
+-- to that database. Then give each user of yours one of them:
 --
+--     CREATE ROLE migrating LOGIN PASSWORD '…' IN ROLE slotwatch_owner;
+--     ALTER ROLE migrating SET role = 'slotwatch_owner';
 --     CREATE ROLE monitoring LOGIN PASSWORD '…' IN ROLE slotwatch_writer;
---     ALTER ROLE monitoring SET role = 'slotwatch_writer';
+--
+-- Who migrates acts as his role, so that what he makes belongs to it. Who stores must not: Postgres would hide from him when his own
+-- sessions began, by which consumers know who owns a partition, and can end the session of one that is frozen. It also hides those of
+-- other users, so all consumers, and `consumer status`, come as the same one.
 --
 -- slotwatch_owner     owns the tables; runs `consumer migrate`.
 -- slotwatch_writer    stores results: the consumer, with postgres.migrate = false or tables that are up to date.
