@@ -92,6 +92,8 @@ impl System {
             ("POSTGRES_URL", url.to_string()),
             // A stalled link is noticed within the run.
             ("POSTGRES_TIMEOUT", "10s".to_owned()),
+            // Few enough for partitions to be paused while batches wait.
+            ("CONSUME_BATCH_ROWS", "100".to_owned()),
             ("STOP_GRACE", "5s".to_owned()),
         ];
         let name = ["consumer-a", "consumer-b"][number];
