@@ -201,6 +201,11 @@ impl Poller {
             return;
         }
         let list = self.list(&offsets);
+        // The client keeps a pause beyond the assignment in which it was made. It is told before the new one, since it forgets, when told,
+        // what it has fetched and not handed out.
+        if let Err(error) = self.consumer.resume(&list) {
+            tracing::debug!(%error, "no partition of these was ours before");
+        }
         if let Err(error) = self.consumer.assign(&list) {
             // The group is about to take the partitions away: another assignment follows.
             tracing::debug!(%error, "assign failed");
@@ -209,9 +214,7 @@ impl Poller {
         self.assigned = offsets.into_iter().map(|(partition, _)| partition).collect();
         self.epoch = epoch;
         self.waiting = None;
-        // The client keeps a pause beyond the assignment in which it was made.
-        self.paused = true;
-        self.resume();
+        self.paused = false;
     }
 
     fn commit(&self, offsets: &[(i32, i64)]) {
