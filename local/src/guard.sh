@@ -1,6 +1,6 @@
 # Ends one service when its owner is gone, however the owner went.
 #
-# Called with the signal that ends the service, its folder, and whether to `keep` or `remove` that. Standard input is a
+# Called with the signal that ends the service, its folder if it has one, and whether to `keep` or `remove` that. Standard input is a
 # pipe that only the owner holds, and, for the instant before it becomes the service, the process that the owner starts.
 # That process writes its id into the pipe as a line; the owner writes an empty line when it has seen the service end.
 # The end of input therefore means that the owner is gone and that the last line names what it left running.
@@ -26,6 +26,8 @@ if [ -n "$service" ]; then
         sleep 0.05
     done
 fi
+
+[ -n "$folder" ] || exit 0
 
 # The service's children may outlive it for a while: those of one that was killed, and of one that was still being set up.
 children() { ls -l /proc/[0-9]*/cwd 2>/dev/null | sed 's|$|/|' | grep -qF -e "-> $folder/" -e "-> $folder (deleted)"; }
