@@ -103,15 +103,16 @@ async fn schedule(
             tracing::warn!(clock.step_ms = now - last, "the clock was set back; scheduling anew");
             schedule.resume_after(now);
         }
-        if now.saturating_sub(last) > heirs_after {
-            head.others = last + heirs_after..now;
-        }
+        head.note_absence(last, now, heirs_after);
         while let Some(due) = schedule.pop(now) {
             head.take(due).await;
             // That may have waited for room. From the stop on time stands still, or there might be no end of what is due.
             if !stopping {
                 stopping = stop.is_cancelled();
+                let before = now;
                 now = now.max(now_millis());
+                // A process may freeze anywhere.
+                head.note_absence(before, now, heirs_after);
             }
         }
         last = now;
@@ -170,6 +171,13 @@ impl Head {
         );
         self.checker.counts.scheduled(&targets);
         self.targets = targets;
+    }
+
+    /// Whoever did not look at the clock for so long was asleep, and others have had its targets.
+    fn note_absence(&mut self, before: i64, now: i64, heirs_after: i64) {
+        if now.saturating_sub(before) > heirs_after {
+            self.others = before + heirs_after..now;
+        }
     }
 
     /// A slot that is due, or was.

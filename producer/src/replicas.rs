@@ -28,8 +28,9 @@ use crate::shards::Shards;
 const CLIENT_ID: &str = "slotwatch-replica";
 /// How long one poll waits, which is also how late a stop is noticed.
 const POLL: Duration = Duration::from_millis(100);
-/// How long the brokers may take to say how many shards there are.
-const PATIENCE: Duration = Duration::from_secs(5);
+/// How long the brokers may take to say how many shards there are, before they are asked again. Meanwhile nothing is polled, and the group
+/// waits for us.
+const PATIENCE: Duration = Duration::from_millis(500);
 
 /// What is asked of librdkafka; sharing rests on these, whatever the options say.
 fn properties(Settings { kafka, replicas, schedule, .. }: &Settings) -> ClientConfig {
