@@ -173,10 +173,10 @@ impl Head {
         self.targets = targets;
     }
 
-    /// Whoever did not look at the clock for so long was asleep, and others have had its targets.
+    /// Whoever did not look at the clock for so long was asleep, and others have had its targets, until it has joined them again.
     fn note_absence(&mut self, before: i64, now: i64, heirs_after: i64) {
         if now.saturating_sub(before) > heirs_after {
-            self.others = before + heirs_after..now;
+            self.others = before + heirs_after..now + heirs_after;
         }
     }
 

@@ -239,9 +239,10 @@ async fn one_freezes() {
     let records = tokio::task::spawn_blocking(move || read_topic(&brokers, &topic)).await.unwrap();
     let results = records.iter().map(|record| serde_json::from_slice::<CheckResult>(&record.payload).unwrap());
     let missed: Vec<_> = results.filter(|result| result.outcome.state == State::Missed).collect();
-    let last = missed.iter().map(|result| result.meta.scheduled_at.as_millis()).max().unwrap();
+    assert!(!missed.is_empty());
     // It is not for the one that thaws to say of later ones that nobody checked them. It may have looked at its clock a second before.
-    assert!(last <= frozen + 6000, "{}", last - frozen);
+    let late: Vec<_> = missed.iter().filter(|result| result.meta.scheduled_at.as_millis() > frozen + 6000).collect();
+    assert!(late.is_empty(), "frozen at {frozen}: {late:#?}");
     assert_eq!(cost.absent_rarely, 0);
     assert!(cost.gap() < Duration::from_secs(10), "{cost:?}");
 }
