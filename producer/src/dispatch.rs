@@ -42,6 +42,8 @@ pub struct Checker {
     pub results: Sender<CheckResult>,
     /// Counted here.
     pub counts: Checks,
+    /// How long this process must be silent for other replicas to check its targets; `None` where nobody shares them.
+    pub heirs_after: Option<Duration>,
     /// Cancelled when checks that still run are to be given up.
     pub give_up: CancellationToken,
 }
@@ -56,25 +58,23 @@ pub struct Tally {
 }
 
 /// Runs the schedule of these targets, and of those that they change to, until `stop`; then waits for the checks that run. The result
-/// channel closes when the last has ended. `heirs_after` says how long this process must be silent for others to check its targets.
+/// channel closes when the last has ended.
 pub async fn run(
     targets: Vec<Arc<Target>>,
     changes: Receiver<Change>,
-    heirs_after: Option<Duration>,
     max_concurrent: usize,
     checker: Checker,
     stop: CancellationToken,
 ) -> Tally {
     // A task, so that a worker that sees the alarm goes on with the slot and the check: whoever blocks on us has a thread of its own,
     // which would have to be woken first.
-    let head = TaskTracker::new().spawn(schedule(targets, changes, heirs_after, max_concurrent, checker, stop));
+    let head = TaskTracker::new().spawn(schedule(targets, changes, max_concurrent, checker, stop));
     head.await.unwrap_or_else(|error| resume_unwind(error.into_panic()))
 }
 
 async fn schedule(
     targets: Vec<Arc<Target>>,
     mut changes: Receiver<Change>,
-    heirs_after: Option<Duration>,
     max_concurrent: usize,
     checker: Checker,
     stop: CancellationToken,
@@ -87,7 +87,6 @@ async fn schedule(
     let mut schedule = Schedule::new(rhythms(&targets), last);
     tracing::info!(schedule.started_at_ms = last, targets.count = targets.len(), "scheduling started");
     checker.counts.scheduled(&targets);
-    let heirs_after = heirs_after.map_or(i64::MAX, |after| i64::try_from(after.as_millis()).unwrap_or(i64::MAX));
     let mut head = Head {
         targets,
         room: Room::new(max_concurrent),
@@ -103,7 +102,7 @@ async fn schedule(
             tracing::warn!(clock.step_ms = now - last, "the clock was set back; scheduling anew");
             schedule.resume_after(now);
         }
-        head.note_absence(last, now, heirs_after);
+        head.note_absence(last, now);
         while let Some(due) = schedule.pop(now) {
             head.take(due).await;
             // That may have waited for room. From the stop on time stands still, or there might be no end of what is due.
@@ -112,7 +111,7 @@ async fn schedule(
                 let before = now;
                 now = now.max(now_millis());
                 // A process may freeze anywhere.
-                head.note_absence(before, now, heirs_after);
+                head.note_absence(before, now);
             }
         }
         last = now;
@@ -174,7 +173,9 @@ impl Head {
     }
 
     /// Whoever did not look at the clock for so long was asleep, and others have had its targets, until it has joined them again.
-    fn note_absence(&mut self, before: i64, now: i64, heirs_after: i64) {
+    fn note_absence(&mut self, before: i64, now: i64) {
+        let Some(heirs_after) = self.checker.heirs_after else { return };
+        let heirs_after = i64::try_from(heirs_after.as_millis()).unwrap_or(i64::MAX);
         if now.saturating_sub(before) > heirs_after {
             self.others = before + heirs_after..now + heirs_after;
         }
@@ -182,11 +183,8 @@ impl Head {
 
     /// A slot that is due, or was.
     async fn take(&mut self, due: Due) {
-        if due.action == Action::Missed {
-            // Where somebody else had the target, his check may still be under way, and is to count.
-            if !self.others.contains(&due.slot.as_millis()) {
-                self.miss(due, FailureClass::Late, TOO_LATE.to_owned()).await;
-            }
+        if matches!(due.action, Action::Missed | Action::LeftBehind) {
+            self.miss(due, FailureClass::Late, TOO_LATE.to_owned()).await;
         } else if let Some(place) = self.room.now() {
             self.start(due, place);
         } else {
@@ -201,6 +199,11 @@ impl Head {
     }
 
     async fn miss(&mut self, due: Due, class: FailureClass, detail: String) {
+        let slept = due.action == Action::Missed && self.others.contains(&due.slot.as_millis());
+        if slept || due.action == Action::LeftBehind && self.checker.heirs_after.is_some() {
+            // Where somebody else had the target, his check may still be under way, and is to count.
+            return;
+        }
         self.tally.due += 1;
         self.tally.missed += 1;
         self.checker.miss(&self.targets[due.target], due, class, detail).await;
@@ -257,7 +260,13 @@ impl Checker {
         let identity = Identity { target: &target, location: &self.location, slot: due.slot };
         let next_at = due.slot.as_millis() + i64::try_from(target.interval.as_millis()).unwrap_or(i64::MAX / 2);
         // The runtime may have been busy since the slot was taken.
-        let result = if started_at.as_millisecond() >= next_at {
+        let too_late = started_at.as_millisecond() >= next_at;
+        if too_late && due.action == Action::CatchUp && self.heirs_after.is_some() {
+            // As for a slot that was left behind.
+            self.counts.running.dec();
+            return;
+        }
+        let result = if too_late {
             identity.not_checked(started_at, State::Missed, FailureClass::Late, TOO_LATE.to_owned())
         } else {
             tokio::select! {

@@ -152,7 +152,8 @@ async fn watch(plan: Plan, hangups: mpsc::Receiver<()>, stop: CancellationToken)
     let (sender, results) = mpsc::channel(WAITING);
     let (checks_end, delivery_ends) = (CancellationToken::new(), CancellationToken::new());
     let location = settings.schedule.location.as_str().into();
-    let checker = Checker { probe, location, results: sender, counts, give_up: checks_end.clone() };
+    let heirs_after = settings.replicas.enabled.then_some(settings.replicas.session_timeout);
+    let checker = Checker { probe, location, results: sender, counts, heirs_after, give_up: checks_end.clone() };
     let (reloaded_in, reloaded) = mpsc::channel(1);
     let (changes_in, changes) = mpsc::channel(1);
     let all = targets;
@@ -184,17 +185,9 @@ async fn watch(plan: Plan, hangups: mpsc::Receiver<()>, stop: CancellationToken)
         stop.cancel();
         ended
     };
-    let heirs_after = settings.replicas.enabled.then_some(settings.replicas.session_timeout);
     let pipeline = async {
         tokio::join!(
-            dispatch::run(
-                targets,
-                changes,
-                heirs_after,
-                settings.schedule.max_concurrent,
-                checker,
-                schedule_ends.clone()
-            ),
+            dispatch::run(targets, changes, settings.schedule.max_concurrent, checker, schedule_ends.clone()),
             publishing,
             membership,
             followed(&mut followers, &stop),

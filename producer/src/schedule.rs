@@ -64,6 +64,8 @@ pub enum Action {
     CatchUp,
     /// Record it as missed: the target's next slot has come already.
     Missed,
+    /// The same of a slot from before this process began, unless another replica had the target then.
+    LeftBehind,
 }
 
 /// The slots to come, and those that are left from before the start.
@@ -148,7 +150,7 @@ impl Schedule {
 
     /// Takes a slot from before the start that never found room, when there will be no more.
     pub fn abandon(&mut self) -> Option<Due> {
-        self.take_behind(Action::Missed)
+        self.take_behind(Action::LeftBehind)
     }
 
     fn take_behind(&mut self, action: Action) -> Option<Due> {

@@ -194,9 +194,10 @@ async fn checks_wait_where_their_results_find_no_room() {
         location: "test".into(),
         results: sender,
         counts: Checks::new(&mut Metrics::new("producer", "0")),
+        heirs_after: None,
         give_up: CancellationToken::new(),
     };
-    let scheduling = dispatch::run(load_targets(&loaded).unwrap(), mpsc::channel(1).1, None, 3, checker, stop.clone());
+    let scheduling = dispatch::run(load_targets(&loaded).unwrap(), mpsc::channel(1).1, 3, checker, stop.clone());
     let watch = async {
         // One result is in the queue, those of three checks wait for its place; time enough for all others to start.
         tokio::time::sleep(Duration::from_millis(2500)).await;

@@ -109,7 +109,7 @@ fn a_catch_up_slot_may_wait_until_its_next_slot_comes() {
     assert_eq!(drain(&mut schedule, next - 1), []);
     assert_eq!(
         drain(&mut schedule, next + 5),
-        [(next, Action::Check), (rhythm.latest(T0), Action::Missed)],
+        [(next, Action::Check), (rhythm.latest(T0), Action::LeftBehind)],
         "too late now, and no second row of slots has begun"
     );
     assert!(!schedule.is_behind());
@@ -133,9 +133,9 @@ fn a_crowd_from_before_the_start_holds_nobody_up() {
     let mut schedule = Schedule::new(rhythms, T0);
     let due = drain(&mut schedule, T0 + 5_000);
     assert!((800..1200).contains(&due.len()), "{}", due.len());
-    let late = due.iter().position(|(_, action)| *action == Action::Missed).unwrap();
+    let late = due.iter().position(|(_, action)| *action == Action::LeftBehind).unwrap();
     assert!(due[..late].iter().all(|(slot, action)| *slot > T0 && *action == Action::Check));
-    assert!(due[late..].iter().all(|(slot, action)| *slot <= T0 && *action == Action::Missed));
+    assert!(due[late..].iter().all(|(slot, action)| *slot <= T0 && *action == Action::LeftBehind));
 }
 
 /// Two targets that stay, of which one has a slot to catch up with; one that goes; one that comes.
