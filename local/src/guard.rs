@@ -2,9 +2,9 @@
 //!
 //! The service is our child, so that its end is seen at once and its process id stays valid until then. Beside it runs
 //! a shell, `guard.sh`, holding the reading end of a pipe whose writing end only we have: when we end, by whatever
-//! means, the pipe closes and the shell ends the service, waits for its children and removes its folder. Both sit in process groups of their
-//! own, out of reach of a terminal's Ctrl-C. The kernel's parent-death signal would not do, as it follows the thread
-//! that started the child and not the process.
+//! means, the pipe closes and the shell ends the service, waits for its children and removes its folder. Both sit in
+//! process groups of their own, out of reach of a terminal's Ctrl-C. The kernel's parent-death signal would not do, as it
+//! follows the thread that started the child and not the process.
 
 use std::fs::{self, File};
 use std::io::Write;

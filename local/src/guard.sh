@@ -1,8 +1,9 @@
 # Ends one service when its owner is gone, however the owner went.
 #
-# Called with the signal that ends the service, its folder if it has one, and whether to `keep` or `remove` that. Standard input is a
-# pipe that only the owner holds, and, for the instant before it becomes the service, the process that the owner starts.
-# That process writes its id into the pipe as a line; the owner writes an empty line when it has seen the service end.
+# Called with the signal that ends the service, its folder if it has one, and whether to `keep` or `remove` that.
+# Standard input is a pipe that only the owner holds, and, for the instant before it becomes the service, the process
+# that the owner starts. That process writes its id into the pipe as a line; the owner writes an empty line when it has
+# seen the service end.
 # The end of input therefore means that the owner is gone and that the last line names what it left running.
 trap '' INT TERM HUP
 signal=$1 folder=$2 fate=$3

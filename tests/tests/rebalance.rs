@@ -32,6 +32,17 @@ async fn second(fed: &Fed) -> Process {
     second
 }
 
+/// The second one leaves, and the first has everything again.
+async fn leaves_again(second: Process, fed: Fed) {
+    stop(second).await;
+    until_log(&fed.consumer, "assigned all", |log| said(log, ASSIGNED) == 3).await;
+    fed.ends_having_said(
+        &[],
+        &["another session holds a lock", "ended sessions of former owners", "postgres is not available"],
+    )
+    .await;
+}
+
 /// Stands in the way of every batch, until the client is dropped or told otherwise: the offsets can be moved, the rows not stored.
 async fn obstacle(fed: &Fed) -> (Client, JoinSet<()>) {
     let (client, driver) = fed.world.connect().await;
@@ -78,13 +89,7 @@ async fn one_joins_in_the_middle_of_a_batch_and_leaves() {
     fed.feed().await;
     fed.is_stored().await;
     until_count(&fed, "each its share", owners, 2).await;
-    stop(second).await;
-    until_log(&fed.consumer, "assigned all", |log| said(log, ASSIGNED) == 3).await;
-    fed.ends_having_said(
-        &[],
-        &["another session holds a lock", "ended sessions of former owners", "postgres is not available"],
-    )
-    .await;
+    leaves_again(second, fed).await;
 }
 
 /// Partitions that were paused when others came are read again: the client keeps a pause over an assignment, unless it is told.
@@ -92,7 +97,6 @@ async fn one_joins_in_the_middle_of_a_batch_and_leaves() {
 async fn one_joins_and_leaves_while_partitions_are_paused() {
     let mut fed = fed(&[("CONSUME_BATCH_ROWS", "100"), ("LOG_LEVEL", "info,consumer=debug")]).await;
     let (obstacle, _driver) = obstacle(&fed).await;
-    until_held_up(&fed, 0).await;
     while said(&fed.consumer.log(), "partitions are paused") == 0 {
         fed.feed().await;
     }
@@ -100,13 +104,7 @@ async fn one_joins_and_leaves_while_partitions_are_paused() {
     until_log(&fed.consumer, "assigned again", |log| said(log, ASSIGNED) == 2).await;
     obstacle.batch_execute("ROLLBACK").await.unwrap();
     fed.is_stored().await;
-    stop(second).await;
-    until_log(&fed.consumer, "assigned all", |log| said(log, ASSIGNED) == 3).await;
-    fed.ends_having_said(
-        &[],
-        &["another session holds a lock", "ended sessions of former owners", "postgres is not available"],
-    )
-    .await;
+    leaves_again(second, fed).await;
 }
 
 /// The first dies in the middle of a transaction; the second waits until the group knows, and goes on.

@@ -61,20 +61,15 @@ impl Way {
             Ok(()) if copied == Copied::New => self.unknown(client, &data).await,
             moved => moved.map(|()| data),
         };
-        match self.fill(client, data, "COMMIT").await {
-            Err(StoreError::Duplicate) if copied == Copied::New => Err(contended()),
-            stored => stored,
-        }
+        let stored = self.fill(client, data, "COMMIT").await;
+        if copied == Copied::New { stored.map_err(contended) } else { stored }
     }
 
     /// Does the same with new rows alone, and takes it back.
     pub(super) async fn rehearse(&self, client: &Client, data: Bytes) -> Result<(), StoreError> {
         client.batch_execute("BEGIN").await?;
         let data = self.unknown(client, &data).await;
-        match self.fill(client, data, "ROLLBACK").await {
-            Err(StoreError::Duplicate) => Err(contended()),
-            stored => stored.map(drop),
-        }
+        self.fill(client, data, "ROLLBACK").await.map(drop).map_err(contended)
     }
 
     /// The rows whose slots are not there yet, each once.
@@ -106,11 +101,17 @@ impl Way {
     }
 }
 
-/// Slots that were new when Postgres was asked, and were there when they were copied.
-fn contended() -> StoreError {
-    StoreError::Unavailable("another session stores the same slots at the same time".to_owned())
+/// What it means that slots were there when they were copied, which were new when Postgres was asked.
+fn contended(error: StoreError) -> StoreError {
+    match error {
+        StoreError::Duplicate => {
+            StoreError::Unavailable("another session stores the same slots at the same time".to_owned())
+        }
+        other => other,
+    }
 }
 
+/// Those of the keys that are in the table.
 async fn known(client: &Client, statement: &Statement, keys: &[Key]) -> Result<HashSet<Key>, StoreError> {
     let slots: Vec<Slot> = keys.iter().map(|key| key.slot).collect();
     let (Some(first), Some(last)) = (slots.iter().min(), slots.iter().max()) else { return Ok(HashSet::new()) };
