@@ -188,7 +188,7 @@ async fn end(
     grace: Duration,
 ) -> anyhow::Result<()> {
     let mut busy = vec!["gather", "persist", "source"];
-    let mut fault = None;
+    let (mut fault, mut unasked) = (None, None);
     let deadline = async {
         stop.cancelled().await;
         tokio::time::sleep(grace).await;
@@ -198,10 +198,13 @@ async fn end(
         tokio::select! {
             Some(ended) = stages.join_next() => match ended.context("a stage has died").and_then(std::convert::identity) {
                 Ok(stage) if stop.is_cancelled() => busy.retain(|name| *name != stage),
-                ended => {
-                    // The first fault is the cause of the others. They are let end, so that the group is left.
-                    let unasked = |stage| anyhow::anyhow!("{stage} has ended although nobody asked it to");
-                    fault.get_or_insert(ended.map_or_else(std::convert::identity, unasked));
+                // The others are let end, so that the group is left.
+                Ok(stage) => {
+                    unasked.get_or_insert(stage);
+                    stop.cancel();
+                }
+                Err(error) => {
+                    fault.get_or_insert(error);
                     stop.cancel();
                 }
             },
@@ -211,5 +214,36 @@ async fn end(
             }
         }
     }
-    fault.map_or(Ok(()), Err)
+    // A stage that failed takes others with it, and one of those may have ended first.
+    let unasked = unasked.map(|stage| anyhow::anyhow!("{stage} has ended although nobody asked it to"));
+    fault.or(unasked).map_or(Ok(()), Err)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// What became of stages, in the order in which they end, is the error that tells why.
+    #[tokio::test(start_paused = true)]
+    async fn a_fault_is_told_before_what_came_of_it() {
+        let poison = || Err(anyhow::anyhow!("too much poison"));
+        let table: [(Vec<anyhow::Result<&'static str>>, &str); 4] = [
+            (vec![Ok("gather"), poison(), Ok("source")], "too much poison"),
+            (vec![poison(), Ok("gather"), Ok("source")], "too much poison"),
+            (vec![poison(), Ok("gather"), Err(anyhow::anyhow!("kafka"))], "too much poison"),
+            (vec![Ok("gather"), Ok("persist"), Ok("source")], "gather has ended although nobody asked it to"),
+        ];
+        for (ended, expected) in table {
+            let mut stages = JoinSet::new();
+            let case = format!("{ended:?}");
+            for (turn, stage) in (0..).zip(ended) {
+                stages.spawn(async move {
+                    tokio::time::sleep(turn * Duration::from_secs(1)).await;
+                    stage
+                });
+            }
+            let error = end(stages, &CancellationToken::new(), Duration::from_secs(60)).await.unwrap_err();
+            assert_eq!(error.to_string(), expected, "{case}");
+        }
+    }
 }
