@@ -8,9 +8,8 @@ use rdkafka::producer::{BaseProducer, BaseRecord, Producer as _};
 use serde_json::{Value, json};
 use shared::kafka::{ClientEvents, Kafka, ensure_topics};
 
-use crate::{World, patiently};
+use crate::{LOOK, World, patiently};
 
-const LOOK: std::time::Duration = std::time::Duration::from_millis(50);
 const GOLDEN: &str = include_str!("../../shared/schema/golden/up.json");
 
 /// A good result of a target for one of the seconds after an hour of 2021, keyed and told apart by both.

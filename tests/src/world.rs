@@ -19,7 +19,8 @@ use crate::{Record, Sent, Slot, read_topic, send};
 
 /// How long anything may take that is awaited.
 pub(crate) const PATIENCE: Duration = Duration::from_secs(60);
-pub(crate) const LOOK: Duration = Duration::from_millis(50);
+/// How often one looks whether it has come; to look without a pause would starve those that are awaited.
+pub const LOOK: Duration = Duration::from_millis(50);
 const PARTITIONS: i32 = 2;
 
 /// Started once a test program, unless `KAFKA_BROKERS` and `POSTGRES_URL` name services.

@@ -55,7 +55,7 @@ async fn slots_of_a_time_without_a_producer_are_absent() {
     let of_second = due_between(of_second, &NAMES, INTERVAL);
     patiently("all that the second run owes", async {
         while !of_second.is_subset(&world.slots().await) {
-            tokio::task::yield_now().await;
+            tokio::time::sleep(tests::LOOK).await;
         }
     })
     .await;

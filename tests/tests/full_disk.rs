@@ -69,7 +69,9 @@ async fn a_producer_whose_disk_is_full_checks_on_and_loses_nothing() {
     stop(consumer).await;
     assert_eq!(world.slots().await, due);
     assert_eq!(rows.len(), due.len());
-    assert!(rows.iter().all(|row| row.state == "up"), "{rows:#?}");
+    // On a busy machine a slot may pass before it can be checked. For want of room none does.
+    let well = |row: &tests::Stored| row.state == "up" || row.class.as_deref() == Some("late");
+    assert!(rows.iter().all(well), "{rows:#?}");
 }
 
 /// Postgres has no room for rows: the consumer waits with its partitions paused, and goes on when there is.

@@ -13,12 +13,14 @@ use shared::message::CheckResult;
 use tests::{Proxy, binary, patiently, verdict};
 
 /// How many sites are asked at a time, and what the producer may have in memory at most, in kB.
-const AT_ONCE: &str = "8";
+const AT_ONCE: usize = 8;
 const PEAK: u64 = 64_000;
 /// The deadline of what ends by it, that of what ends by itself, and how much later a producer on a busy machine may notice.
 const SHORT: Duration = Duration::from_secs(2);
 const LONG: Duration = Duration::from_secs(30);
 const MARGIN: Duration = Duration::from_secs(1);
+/// What it says where it notices much later.
+const STALLED: &str = "this process did not run";
 
 const OK: &str = "HTTP/1.1 200 OK\r\n";
 const CHUNKED: &str = "HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n";
@@ -277,7 +279,7 @@ async fn hostile_sites() {
     std::fs::write(&path, file).unwrap();
     let variables = [
         ("SCHEDULE_TARGETS_FILE", path.display().to_string()),
-        ("SCHEDULE_MAX_CONCURRENT", AT_ONCE.to_owned()),
+        ("SCHEDULE_MAX_CONCURRENT", AT_ONCE.to_string()),
         ("DNS_SERVERS", dns.addr().to_string()),
         ("PROBE_CA_FILE", authority.ca_file().display().to_string()),
     ];
@@ -286,9 +288,14 @@ async fn hostile_sites() {
 
     let results: Vec<CheckResult> = producer.log().iter().filter_map(|line| serde_json::from_str(line).ok()).collect();
     assert_eq!(results.len(), rows.len(), "{:#?}", producer.log());
-    let mut wrong = Vec::new();
+    let (mut wrong, mut stalled) = (Vec::new(), 0);
     for (Row(name, _, _, expected), result) in rows.iter().zip(&results) {
         assert_eq!(result.meta.target, *name);
+        if result.outcome.failure.as_ref().is_some_and(|failure| failure.detail.starts_with(STALLED)) {
+            // As many as are under way may notice their deadlines too late, on a busy machine.
+            stalled += 1;
+            continue;
+        }
         let took = result.dns.elapsed.unwrap_or_default() + result.http.elapsed.unwrap_or_default();
         let in_time = Duration::from_micros(took) <= timeout(expected) + MARGIN;
         if !in_time || result.http.redirects > 5 || !expected.split('|').any(|expected| verdict(result) == expected) {
@@ -296,6 +303,7 @@ async fn hostile_sites() {
         }
     }
     assert!(wrong.is_empty(), "{wrong:#?}");
+    assert!(stalled <= AT_ONCE, "{stalled}");
     assert!(peak > 0 && peak < PEAK, "{peak} kB in memory");
 }
 

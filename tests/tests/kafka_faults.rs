@@ -18,7 +18,7 @@ use tests::{Fed, Link, Proxy, Sent, World, complaints, due, logged, patiently, s
 const LOST: &str = "kafka is unreachable";
 const AGAIN: &str = "kafka is reachable again";
 /// A silent broker is given up, and a dead member, as soon as the brokers allow.
-const OPTIONS: &str = "socket.timeout.ms=3000,session.timeout.ms=6000";
+const OPTIONS: &str = "socket.timeout.ms=6000,session.timeout.ms=10000";
 const NAMES: [&str; 3] = ["a", "b", "c"];
 
 /// A world on a broker of its own, with a relay between it and whoever goes there.
@@ -88,7 +88,7 @@ async fn the_brokers_say_what_no_client_recovers_from() {
 async fn until_hit(site: &Site, times: u64) {
     patiently("the checks", async {
         while site.hits() < times {
-            tokio::task::yield_now().await;
+            tokio::time::sleep(tests::LOOK).await;
         }
     })
     .await;
@@ -207,7 +207,7 @@ async fn delete_topic(world: &World, name: &str) {
             if metadata.unwrap().topics().iter().all(|topic| topic.name() != name) {
                 return;
             }
-            tokio::task::yield_now().await;
+            tokio::time::sleep(tests::LOOK).await;
         }
     })
     .await;
@@ -228,7 +228,7 @@ async fn records_are_deleted_before_they_are_read() {
     until_times(&first, "partitions assigned", 1).await;
     patiently("the first offsets", async {
         while !world.has_tables().await || world.query("SELECT 1 FROM consumer_offsets").await.len() < 2 {
-            tokio::task::yield_now().await;
+            tokio::time::sleep(tests::LOOK).await;
         }
     })
     .await;
@@ -252,7 +252,7 @@ async fn records_are_deleted_before_they_are_read() {
     until_times(&third, "reading from the beginning", 1).await;
     patiently("reading again", async {
         while world.offsets().await < end {
-            tokio::task::yield_now().await;
+            tokio::time::sleep(tests::LOOK).await;
         }
     })
     .await;

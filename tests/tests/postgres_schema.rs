@@ -91,7 +91,7 @@ async fn deadlocked() {
                  AND application_name = 'slotwatch-consumer' AND wait_event_type = 'Lock'";
     patiently("our wait", async {
         while fed.world.query(waits).await[0].get::<_, i64>(0) == 0 {
-            tokio::task::yield_now().await;
+            tokio::time::sleep(tests::LOOK).await;
         }
     })
     .await;

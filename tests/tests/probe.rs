@@ -34,7 +34,7 @@ impl Lab {
         let authority = Authority::new().unwrap();
         let mut settings = Settings::default();
         settings.dns.servers = vec![dns.addr().to_string()];
-        settings.dns.timeout = Duration::from_secs(1);
+        settings.dns.timeout = Duration::from_secs(3);
         settings.probe.ca_file = authority.ca_file().display().to_string();
         settings.probe.max_body_bytes = 10_000;
         Self { dns, authority, settings }
@@ -62,7 +62,7 @@ async fn http_sites() {
     let lab = Lab::new().await;
     let page = || Response::ok("<h1>Welcome</h1>");
     let slow = Duration::from_secs(60);
-    let soon = "timeout = '500ms'";
+    let soon = "timeout = '2s'";
     let big = "x".repeat(20_000) + "needle";
     let table: Vec<(&str, Behaviour, &str, &str)> = vec![
         ("healthy", page().into(), "", "up"),
@@ -114,7 +114,7 @@ async fn tls_sites() {
     for (name, behaviour, identity, expected, detail) in table {
         let site = Site::start_tls(behaviour, &identity).await.unwrap();
         // Long for what answers, short for what never does.
-        let fields = if expected.contains("timeout") { "timeout = '500ms'" } else { "" };
+        let fields = if expected.contains("timeout") { "timeout = '2s'" } else { "" };
         let result = lab.check(&site.url("site.test"), fields).await;
         assert_eq!(verdict(&result), expected, "{name}: {result:#?}");
         let said = result.outcome.failure.as_ref().map(|failure| failure.detail.clone()).unwrap_or_default();
@@ -123,7 +123,7 @@ async fn tls_sites() {
         phases_add_up(name, &result);
     }
     let plain = Site::start(page()).await.unwrap();
-    let result = lab.check(&plain.url("site.test").replace("http:", "https:"), "timeout = '500ms'").await;
+    let result = lab.check(&plain.url("site.test").replace("http:", "https:"), "timeout = '2s'").await;
     assert_eq!(verdict(&result), "down timeout tls", "a site that has no TLS waits for a request: {result:#?}");
 }
 
@@ -211,12 +211,12 @@ async fn name_servers() {
     lab.dns.remove("name.test");
     assert_eq!(verdict(&lab.check(&url, "").await), "down dns dns");
 
-    // Nothing is cached: each check asks anew.
+    // Nothing is cached: each check asks anew, some more than once.
     lab.dns.set("name.test", Answer::from(V4));
     let before = lab.dns.queries("name.test");
     lab.check(&url, "").await;
     lab.check(&url, "").await;
-    assert_eq!(lab.dns.queries("name.test"), before + 2);
+    assert!(lab.dns.queries("name.test") >= before + 2);
 
     // One that fails at one family knows the other.
     lab.dns.set("name.test", Answer::OnlyOf(V4));

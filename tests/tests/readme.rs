@@ -106,7 +106,7 @@ async fn services_print_their_addresses_and_the_demo_watches_given_sites() {
     let good = Site::start(Behaviour::Respond(Response::ok("fine"))).await.unwrap();
     let bad = Site::start(Behaviour::Respond(Response::broken())).await.unwrap();
     let urls = format!("{} {}", good.url("localhost"), bad.url("127.0.0.1"));
-    let variables = given.into_iter().chain([("URLS", urls), ("DEMO_SECONDS", "6".to_owned())]);
+    let variables = given.into_iter().chain([("URLS", urls), ("DEMO_SECONDS", "15".to_owned())]);
     let mut demo = Process::start(&binary("local"), &["demo"], variables).unwrap();
     let status = patiently("the demo", demo.wait()).await.unwrap();
     let log = demo.log().join("\n");

@@ -137,7 +137,7 @@ async fn sighup_reads_the_file_at_once_and_ends_nothing() {
     until(&producer, READ, 3).await;
     patiently("checks of the new target", async {
         while site.hits() < 4 {
-            tokio::task::yield_now().await;
+            tokio::time::sleep(tests::LOOK).await;
         }
     })
     .await;

@@ -18,9 +18,13 @@ const SHARDS: i64 = 64;
 const LOST: &str = "kafka has lost sight of this replica";
 /// As short as the brokers allow.
 const SESSION: &str = "6s";
-const OFTEN: Duration = Duration::from_secs(1);
+/// A busy machine may be late by a second, and nobody misses a slot.
+const OFTEN: Duration = Duration::from_secs(2);
 /// Longer than a session and what it takes to share anew.
 const RARELY: Duration = Duration::from_secs(15);
+/// How many targets are checked so often, and how many so rarely.
+const MANY: usize = 80;
+const FEW: usize = 40;
 
 fn now() -> i64 {
     i64::try_from(SystemTime::now().duration_since(UNIX_EPOCH).unwrap().as_millis()).unwrap()
@@ -54,7 +58,7 @@ impl Crew {
         };
         let of =
             |names: Vec<String>, interval| names.iter().map(|name| entry(interval)(name, &url)).collect::<String>();
-        let all = of(names("often", 40), OFTEN.as_secs()) + &of(names("rarely", 40), RARELY.as_secs());
+        let all = of(names("often", MANY), OFTEN.as_secs()) + &of(names("rarely", FEW), RARELY.as_secs());
         let targets = world.file("targets.toml", &all);
         let consumer = world.start("consumer", &[], &[("KAFKA_BROKERS", brokers)]);
         let (replicas, brokers) = (Vec::new(), brokers.to_owned());
@@ -142,14 +146,14 @@ impl Crew {
         .await;
         stop(self.consumer).await;
         let stored = self.world.slots().await;
-        let due = |kind: &str, interval| -> BTreeSet<Slot> {
-            let names = names(kind, 40);
+        let due = |kind: &str, count, interval| -> BTreeSet<Slot> {
+            let names = names(kind, count);
             let names: Vec<&str> = names.iter().map(String::as_str).collect();
             let all = due_between((self.began, ended), &names, interval);
             // The last one before the begin belongs to the time before.
             all.into_iter().filter(|(_, slot)| *slot > self.began).collect()
         };
-        let (often, rarely) = (due("often", OFTEN), due("rarely", RARELY));
+        let (often, rarely) = (due("often", MANY, OFTEN), due("rarely", FEW, RARELY));
         let between = |slot: &&Slot| (self.began + 1..=ended).contains(&slot.1) && !slot.0.starts_with("new");
         let alien: Vec<_> =
             stored.iter().filter(between).filter(|slot| !often.contains(*slot) && !rarely.contains(*slot)).collect();
@@ -176,7 +180,7 @@ impl Crew {
 #[expect(dead_code, reason = "some of it is printed only")]
 struct Cost {
     due: usize,
-    /// Slots without a row, of the targets that are checked every second.
+    /// Slots without a row, of the targets that are checked often.
     absent_often: usize,
     /// The same of those that are checked more rarely than a replica can be dead without being noticed.
     absent_rarely: usize,
@@ -226,23 +230,27 @@ async fn one_is_killed() {
 #[tokio::test(flavor = "multi_thread")]
 async fn one_freezes() {
     let crew = three().await;
-    let frozen = now();
     crew.replicas[1].signal(Signal::STOP).unwrap();
+    let frozen = now();
     crew.shares(&[0, 2]).await;
     crew.checks(200).await;
+    let before = said(&crew.replicas[1].log(), "shards assigned");
     crew.replicas[1].signal(Signal::CONT).unwrap();
-    until_log(&crew.replicas[1], "coming back", |log| said(log, "shards assigned") >= 2).await;
+    until_log(&crew.replicas[1], "coming back", |log| said(log, "shards assigned") > before).await;
     crew.share().await;
     crew.checks(200).await;
     let (brokers, topic) = (crew.brokers.clone(), crew.world.topic.clone());
     let cost = crew.ends("frozen").await;
     let records = tokio::task::spawn_blocking(move || read_topic(&brokers, &topic)).await.unwrap();
+    let slot = |result: &CheckResult| (result.meta.target.clone(), result.meta.scheduled_at.as_millis());
     let results = records.iter().map(|record| serde_json::from_slice::<CheckResult>(&record.payload).unwrap());
-    let missed: Vec<_> = results.filter(|result| result.outcome.state == State::Missed).collect();
+    let (missed, checked): (Vec<_>, Vec<_>) = results.partition(|result| result.outcome.state == State::Missed);
     assert!(!missed.is_empty());
-    // It is not for the one that thaws to say of later ones that nobody checked them. It may have looked at its clock a second before.
-    let late: Vec<_> = missed.iter().filter(|result| result.meta.scheduled_at.as_millis() > frozen + 6000).collect();
-    assert!(late.is_empty(), "frozen at {frozen}: {late:#?}");
+    // It is not for the one that thaws to say of later ones that nobody checked them.
+    let (missed, checked): (BTreeSet<_>, BTreeSet<_>) =
+        (missed.iter().map(slot).collect(), checked.iter().map(slot).collect());
+    let denied: Vec<_> = missed.intersection(&checked).filter(|(_, slot)| *slot > frozen + 6000).collect();
+    assert!(denied.is_empty(), "frozen at {frozen}: {denied:?}");
     assert_eq!(cost.absent_rarely, 0);
     assert!(cost.gap() < Duration::from_secs(10), "{cost:?}");
 }
@@ -275,14 +283,16 @@ async fn kafka_is_away() {
     let mut kafka = tokio::task::spawn_blocking(|| Kafka::start(None).unwrap()).await.unwrap();
     let brokers = kafka.brokers().to_owned();
     let crew = Crew::new(World::new().await, &brokers).await.begins(&["", "", ""]).await;
+    let assigned = |replica: &Process| said(&replica.log(), "shards assigned");
+    let before: Vec<usize> = crew.replicas.iter().map(assigned).collect();
     tokio::task::block_in_place(|| kafka.kill()).unwrap();
     for replica in &crew.replicas {
         until_log(replica, "cut off", |log| said(log, LOST) > 0).await;
     }
     crew.checks(200).await;
     tokio::task::block_in_place(|| kafka.start_again()).unwrap();
-    for replica in &crew.replicas {
-        until_log(replica, "coming back", |log| said(log, "shards assigned") >= 2).await;
+    for (replica, before) in crew.replicas.iter().zip(before) {
+        until_log(replica, "coming back", |log| said(log, "shards assigned") > before).await;
     }
     crew.share().await;
     crew.checks(200).await;
@@ -336,7 +346,7 @@ async fn replicas_see_a_change_at_different_times() {
         crew.hire(&[("SCHEDULE_TARGETS_FILE", file)]);
     }
     let crew = crew.begins(&[]).await;
-    let entry = |n| format!("[[targets]]\nname = 'new {n}'\nurl = '{}'\ninterval = '1s'\n", crew.site.url("127.0.0.1"));
+    let entry = |n| format!("[[targets]]\nname = 'new {n}'\nurl = '{}'\ninterval = '2s'\n", crew.site.url("127.0.0.1"));
     let after = before + &(0..20).map(entry).collect::<String>();
     for (file, replica) in own.iter().zip(&crew.replicas) {
         std::fs::write(file, &after).unwrap();

@@ -34,7 +34,7 @@ async fn a_lack_of_descriptors_is_ours() {
     let check = async |limit: &str| -> Vec<CheckResult> {
         let mut command = Command::new("sh");
         command.args(["-c", &format!("ulimit {limit}; exec \"$0\" --once --json")]).arg(binary("producer"));
-        command.env("SCHEDULE_TARGETS_FILE", &path).env("DNS_SERVERS", dns.addr().to_string());
+        command.env("SCHEDULE_TARGETS_FILE", &path).env("DNS_SERVERS", dns.addr().to_string()).env("DNS_TIMEOUT", "5s");
         let output = patiently("the checks", command.output()).await.unwrap();
         let text = String::from_utf8(output.stdout).unwrap();
         let results: Vec<_> = text.lines().filter_map(|line| serde_json::from_str(line).ok()).collect();
@@ -74,10 +74,10 @@ async fn name_servers_that_are_gone_are_ours() {
     let target = |name: &str, timeout: &str| {
         format!("[[targets]]\nname = '{name}'\nurl = '{}'\ntimeout = '{timeout}'\n", site.url("site.test"))
     };
-    std::fs::write(&path, target("patient", "30s") + &target("hasty", "1s")).unwrap();
+    std::fs::write(&path, target("patient", "30s") + &target("hasty", "4s")).unwrap();
     let address = dns.addr().to_string();
     let variables =
-        [("SCHEDULE_TARGETS_FILE", path.to_str().unwrap()), ("DNS_SERVERS", &address), ("DNS_TIMEOUT", "3s")];
+        [("SCHEDULE_TARGETS_FILE", path.to_str().unwrap()), ("DNS_SERVERS", &address), ("DNS_TIMEOUT", "5s")];
     let loaded = load::<Settings>(None, &Environment::from_pairs(variables)).unwrap();
     let targets = load_targets(&loaded).unwrap();
     let probe = Arc::new(Probe::new(&loaded.settings).unwrap());
@@ -90,7 +90,7 @@ async fn name_servers_that_are_gone_are_ours() {
     drop(dns);
     patiently("the end of the name server", async {
         while tokio::net::UdpSocket::bind(&address).await.is_err() {
-            tokio::task::yield_now().await;
+            tokio::time::sleep(tests::LOOK).await;
         }
     })
     .await;

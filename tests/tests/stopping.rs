@@ -63,7 +63,7 @@ async fn a_signal_during_the_start_is_enough() {
                 mask.and_then(|mask| u64::from_str_radix(mask, 16).ok()).is_some_and(|mask| mask & (1 << 14) != 0)
             };
             while !handles(&caught()) {
-                tokio::task::yield_now().await;
+                tokio::time::sleep(tests::LOOK).await;
             }
         })
         .await;
@@ -113,10 +113,10 @@ async fn a_check_that_runs_is_finished_and_one_that_cannot_be_is_unmeasured() {
     };
     let file = world.file("targets.toml", &(entry("slow", &site) + &entry("endless", &endless)));
     let consumer = world.start("consumer", &[], &[]);
-    let producer = world.start("producer", &[], &[("SCHEDULE_TARGETS_FILE", &file), ("STOP_GRACE", "6s")]);
+    let producer = world.start("producer", &[], &[("SCHEDULE_TARGETS_FILE", &file), ("STOP_GRACE", "16s")]);
     patiently("the requests", async {
         while site.hits() == 0 || endless.hits() == 0 {
-            tokio::task::yield_now().await;
+            tokio::time::sleep(tests::LOOK).await;
         }
     })
     .await;
@@ -140,7 +140,7 @@ async fn a_second_signal_ends_at_once() {
     let mut producer = world.start("producer", &[], &variables);
     patiently("the request", async {
         while endless.hits() == 0 {
-            tokio::task::yield_now().await;
+            tokio::time::sleep(tests::LOOK).await;
         }
     })
     .await;
@@ -183,7 +183,7 @@ async fn a_batch_that_a_stop_leaves_unstored_is_read_again() {
     world.send(&sent).await;
     patiently("the records behind it", async {
         while metrics(&admin).await["records_read_total"] < 41.0 {
-            tokio::task::yield_now().await;
+            tokio::time::sleep(tests::LOOK).await;
         }
     })
     .await;

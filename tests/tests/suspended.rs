@@ -58,7 +58,8 @@ async fn the_slots_of_a_suspension_are_missed_and_none_is_absent() {
             assert_eq!((state, class), ("missed", Some("late")), "{target} {slot}, {frozen} to {thawed}");
             late += 1;
         } else if slot < frozen - 1000 {
-            assert_eq!(state, "up", "{target} {slot}, {frozen} to {thawed}");
+            // A busy machine may have missed it.
+            assert!(["up", "missed"].contains(&state), "{target} {slot} {state}, {frozen} to {thawed}");
         }
     }
     assert!(late >= 9, "{late}");
@@ -69,14 +70,14 @@ async fn the_slots_of_a_suspension_are_missed_and_none_is_absent() {
 async fn a_check_that_was_frozen_blames_nobody() {
     let world = World::new().await;
     // Answers in time, as a process that runs would have seen.
-    let site = Site::start(Response::ok("fine").slow(INTERVAL, Duration::ZERO).into()).await.unwrap();
+    let site = Site::start(Response::ok("fine").slow(2 * INTERVAL, Duration::ZERO).into()).await.unwrap();
     let url = site.url("127.0.0.1");
     let consumer = world.start("consumer", &[], &[]);
     let variables = [("SITE_URL", url.as_str()), ("SITE_TIMEOUT", "3s"), ("SITE_INTERVAL", "1h")];
     let producer = world.start("producer", &[], &variables);
     patiently("the request", async {
         while site.hits() == 0 {
-            tokio::task::yield_now().await;
+            tokio::time::sleep(tests::LOOK).await;
         }
     })
     .await;
@@ -98,10 +99,11 @@ async fn the_slots_of_a_dead_producer_are_absent_but_for_the_latest() {
     let consumer = world.start("consumer", &[], &[]);
     let mut first = world.start("producer", &[], &[("SCHEDULE_TARGETS_FILE", &file)]);
     world.until_stored("rows before", |rows| rows.len() >= 6).await;
+    let lived = now();
     first.signal(Signal::KILL).unwrap();
     let killed = now();
     patiently("the end", first.wait()).await.unwrap();
-    let of_first = (logged(&first, "schedule.started_at_ms"), killed);
+    let began = logged(&first, "schedule.started_at_ms");
 
     tokio::time::sleep(PAUSE).await;
     let second = world.start("producer", &[], &[("SCHEDULE_TARGETS_FILE", &file)]);
@@ -111,15 +113,15 @@ async fn the_slots_of_a_dead_producer_are_absent_but_for_the_latest() {
     let due_of_second = due(&second, &NAMES, INTERVAL);
     patiently("all of the second's rows", async {
         while !due_of_second.is_subset(&world.slots().await) {
-            tokio::task::yield_now().await;
+            tokio::time::sleep(tests::LOOK).await;
         }
     })
     .await;
     stop(consumer).await;
     let stored = world.slots().await;
     // What the first one was about to do when it died may be there or not.
-    let sure = due_between((of_first.0, of_first.1 - 2000), &NAMES, INTERVAL);
-    let most: BTreeSet<_> = &due_between(of_first, &NAMES, INTERVAL) | &due_of_second;
+    let sure = due_between((began, lived - 2000), &NAMES, INTERVAL);
+    let most: BTreeSet<_> = &due_between((began, killed), &NAMES, INTERVAL) | &due_of_second;
     assert!(sure.is_subset(&stored) && stored.is_subset(&most), "{stored:#?}");
     let started = logged(&second, "schedule.started_at_ms");
     for name in NAMES {
