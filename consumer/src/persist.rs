@@ -146,12 +146,21 @@ impl Persist {
             stored.extend(new);
         }
         let mut positions = Vec::with_capacity(kafka.len());
-        let mut notices = Vec::new();
+        let (mut notices, mut moves) = (Vec::new(), Vec::new());
         for (partition, watermarks) in kafka {
             let Some(stored) = stored.get(&partition).copied() else { continue };
             let (start, notice) = position(stored, watermarks);
-            positions.push((partition, stored, start));
-            notices.extend(notice.map(|notice| (partition, notice)));
+            if let Some(notice) = notice {
+                notices.push((partition, notice));
+                moves.push(Move { partition, from: stored, to: start });
+                positions.push((partition, start, start));
+            } else {
+                positions.push((partition, stored, start));
+            }
+        }
+        if !moves.is_empty() {
+            // Whoever looks again before the first batch, when there may be as many records as before, must not take the offsets for good.
+            self.store.set_offsets(&self.topic, &moves).await?;
         }
         self.notify(&notices);
         Ok(positions)

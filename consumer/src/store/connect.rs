@@ -1,5 +1,6 @@
 //! One connection, its driver, and how long it may take to answer.
 
+use std::collections::HashSet;
 use std::future::Future;
 use std::time::Duration;
 
@@ -18,8 +19,8 @@ const LOCK_TIMEOUT: Duration = Duration::from_secs(5);
 pub(super) struct Session {
     pub(super) client: Client,
     way: Option<Way>,
-    /// Whether the offsets' table says that this session owns its partitions.
-    pub(super) claimed: bool,
+    /// The partitions that this session owns, as the offsets' table says.
+    pub(super) claimed: HashSet<i32>,
     _driver: JoinSet<()>,
 }
 
@@ -34,7 +35,7 @@ pub(super) async fn connect(settings: &Postgres) -> Result<Session, StoreError> 
                 tracing::debug!(%error, "connection to postgres ended");
             }
         });
-        let session = Session { client, way: None, claimed: false, _driver: driver };
+        let session = Session { client, way: None, claimed: HashSet::new(), _driver: driver };
         session.client.batch_execute(&session_settings(settings)).await?;
         Ok(session)
     })

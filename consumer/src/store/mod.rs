@@ -102,11 +102,11 @@ impl Store {
         if let Err(StoreError::Locked(_)) = claimed {
             fence(session, limit, topic, partitions).await;
         }
-        session.claimed = claimed.is_ok();
+        session.claimed = claimed.iter().flatten().map(|(partition, _)| *partition).collect();
         self.keep(claimed)
     }
 
-    /// Gives partitions that are new their first offsets.
+    /// Gives partitions that are new their first offsets, and claims them.
     ///
     /// # Errors
     /// See [`StoreError`].
@@ -114,9 +114,25 @@ impl Store {
         let limit = self.settings.timeout;
         let session = self.session().await?;
         let begun = within(limit, offsets::begin(&session.client, topic, offsets)).await;
-        // What is new was not there yet to be claimed.
-        session.claimed = false;
+        if begun.is_ok() {
+            session.claimed.extend(offsets.iter().map(|(partition, _)| *partition));
+        }
         self.keep(begun)
+    }
+
+    /// Moves offsets where there is nothing to store between.
+    ///
+    /// # Errors
+    /// See [`StoreError`]. Some may have moved then.
+    pub async fn set_offsets(&mut self, topic: &Topic, moves: &[Move]) -> Result<(), StoreError> {
+        let limit = self.settings.timeout;
+        let session = self.session().await?;
+        let moved = within(limit, async {
+            let statement = session.client.prepare(offsets::ADVANCE).await?;
+            offsets::advance(&session.client, &statement, topic, moves).await
+        });
+        let moved = moved.await;
+        self.keep(moved)
     }
 
     /// Lets all partitions of a topic begin anew; returns how many were known.
@@ -224,10 +240,12 @@ impl Store {
         let data = self.encode(rows, ahead, now).await?;
         let repeating = self.repeating;
         let session = self.present()?;
-        if !session.claimed {
-            let partitions: Vec<i32> = moves.iter().map(|step| step.partition).collect();
-            offsets::claim(&session.client, topic, &partitions).await?;
-            session.claimed = true;
+        // Else nobody could end this session, should it freeze while it stores them.
+        let partitions = moves.iter().map(|step| step.partition);
+        let new: Vec<i32> = partitions.filter(|partition| !session.claimed.contains(partition)).collect();
+        if !new.is_empty() {
+            offsets::claim(&session.client, topic, &new).await?;
+            session.claimed.extend(new);
         }
         let count = rows.len() as u64;
         let way = session.way().await?;

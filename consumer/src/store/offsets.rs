@@ -44,13 +44,16 @@ pub(super) async fn claim(client: &Client, topic: &Topic, partitions: &[i32]) ->
     Ok(rows.iter().map(|row| (row.get(0), row.get(1))).collect())
 }
 
-/// Gives partitions that are new their first offsets.
+/// Gives partitions that are new their first offsets, and this session as their owner.
 pub(super) async fn begin(client: &Client, topic: &Topic, offsets: &[(i32, i64)]) -> Result<(), StoreError> {
     let (partitions, firsts): (Vec<i32>, Vec<i64>) = offsets.iter().copied().unzip();
     client
         .execute(
-            "INSERT INTO consumer_offsets (cluster, topic, partition, next_offset) \
-             SELECT $1, $2, * FROM unnest($3::integer[], $4::bigint[]) ON CONFLICT DO NOTHING",
+            "INSERT INTO consumer_offsets (cluster, topic, partition, next_offset, backend_pid, backend_started) \
+             SELECT $1, $2, new.*, pid, backend_start \
+             FROM unnest($3::integer[], $4::bigint[]) new, pg_stat_activity WHERE pid = pg_backend_pid() \
+             ON CONFLICT (cluster, topic, partition) DO UPDATE \
+             SET backend_pid = excluded.backend_pid, backend_started = excluded.backend_started",
             &[&topic.cluster, &topic.name, &partitions, &firsts],
         )
         .await?;
@@ -62,7 +65,7 @@ pub(super) const ADVANCE: &str = "UPDATE consumer_offsets o SET next_offset = m.
     FROM unnest($3::integer[], $4::bigint[], $5::bigint[]) AS m (partition, from_offset, to_offset) \
     WHERE o.cluster = $1 AND o.topic = $2 AND o.partition = m.partition AND o.next_offset = m.from_offset";
 
-/// Moves offsets, all or none, in the transaction that has begun.
+/// Moves offsets; all or none, where a transaction has begun.
 pub(super) async fn advance(
     client: &Client,
     statement: &Statement,
