@@ -161,6 +161,7 @@ impl Head {
     fn change(&mut self, targets: Vec<Arc<Target>>, kept: &[Option<usize>], now: i64) {
         let kept = kept.iter().flatten().count();
         let (gone, new) = (self.targets.len() - kept, targets.len() - kept);
+        self.checker.counts.scheduled(&targets);
         tracing::info!(
             schedule.changed_at_ms = now,
             targets.count = targets.len(),
@@ -168,7 +169,6 @@ impl Head {
             targets.gone = gone,
             "the schedule has changed"
         );
-        self.checker.counts.scheduled(&targets);
         self.targets = targets;
     }
 

@@ -213,7 +213,9 @@ async fn deadlines(settings: &Settings, stop: &CancellationToken, ends: [&Cancel
     schedule_ends.cancel();
     tokio::time::sleep_until(give_up_at(stopped, grace)).await;
     checks_end.cancel();
-    tokio::time::sleep_until(stopped + grace.mul_f32(0.95)).await;
+    // However late it is: checks that are given up have a moment to say so.
+    let last_words = Instant::now() + Duration::from_millis(50);
+    tokio::time::sleep_until(last_words.max(stopped + grace.mul_f32(0.95))).await;
     delivery_ends.cancel();
     std::future::pending().await
 }

@@ -136,19 +136,19 @@ pub async fn watch(
             // Of which state it was, nobody knows.
             Ok(_) if Mark::at(&path) != mark => continue,
             Ok(Ok(targets)) => {
-                tracing::info!(targets.count = targets.len(), targets.file = %path.display(), "targets read anew");
                 reloads.ended(true);
+                tracing::info!(targets.count = targets.len(), targets.file = %path.display(), "targets read anew");
                 if reloaded.send(targets).await.is_err() {
                     return;
                 }
             }
             Ok(Err(error)) => {
-                tracing::error!(%error, "the targets file is refused; the targets stay as they were");
                 reloads.ended(false);
+                tracing::error!(%error, "the targets file is refused; the targets stay as they were");
             }
             Err(died) => {
-                tracing::error!(error = %died, "reading the targets file has failed; the targets stay as they were");
                 reloads.ended(false);
+                tracing::error!(error = %died, "reading the targets file has failed; the targets stay as they were");
             }
         }
         known = mark;
