@@ -150,13 +150,13 @@ impl Persist {
         for (partition, watermarks) in kafka {
             let Some(stored) = stored.get(&partition).copied() else { continue };
             let (start, notice) = position(stored, watermarks);
+            let mut next = stored;
             if let Some(notice) = notice {
                 notices.push((partition, notice));
                 moves.push(Move { partition, from: stored, to: start });
-                positions.push((partition, start, start));
-            } else {
-                positions.push((partition, stored, start));
+                next = start;
             }
+            positions.push((partition, next, start));
         }
         if !moves.is_empty() {
             // Whoever looks again before the first batch, when there may be as many records as before, must not take the offsets for good.

@@ -127,11 +127,7 @@ impl Store {
     pub async fn set_offsets(&mut self, topic: &Topic, moves: &[Move]) -> Result<(), StoreError> {
         let limit = self.settings.timeout;
         let session = self.session().await?;
-        let moved = within(limit, async {
-            let statement = session.client.prepare(offsets::ADVANCE).await?;
-            offsets::advance(&session.client, &statement, topic, moves).await
-        });
-        let moved = moved.await;
+        let moved = within(limit, offsets::advance(&session.client, offsets::ADVANCE, topic, moves)).await;
         self.keep(moved)
     }
 

@@ -3,7 +3,7 @@
 //! Offsets move by compare-and-set in the transaction of the rows, so a consumer that has lost a partition without knowing it
 //! cannot store anything of it a second time.
 
-use tokio_postgres::{Client, Statement};
+use tokio_postgres::{Client, ToStatement};
 
 use super::error::StoreError;
 
@@ -60,7 +60,7 @@ pub(super) async fn begin(client: &Client, topic: &Topic, offsets: &[(i32, i64)]
     Ok(())
 }
 
-/// The statement of [`advance`].
+/// The statement of [`advance`], for those who have not prepared it.
 pub(super) const ADVANCE: &str = "UPDATE consumer_offsets o SET next_offset = m.to_offset, updated_at = now() \
     FROM unnest($3::integer[], $4::bigint[], $5::bigint[]) AS m (partition, from_offset, to_offset) \
     WHERE o.cluster = $1 AND o.topic = $2 AND o.partition = m.partition AND o.next_offset = m.from_offset";
@@ -68,7 +68,7 @@ pub(super) const ADVANCE: &str = "UPDATE consumer_offsets o SET next_offset = m.
 /// Moves offsets; all or none, where a transaction has begun.
 pub(super) async fn advance(
     client: &Client,
-    statement: &Statement,
+    statement: &(impl ToStatement + ?Sized),
     topic: &Topic,
     moves: &[Move],
 ) -> Result<(), StoreError> {

@@ -241,8 +241,7 @@ async fn a_frozen_owner_is_ended() {
     frozen.claim(&topic(), &[0]).await.unwrap();
     let client = &frozen.session().await.unwrap().client;
     client.batch_execute("BEGIN").await.unwrap();
-    let statement = client.prepare(offsets::ADVANCE).await.unwrap();
-    offsets::advance(client, &statement, &topic(), &[step(0, 0, 9)]).await.unwrap();
+    offsets::advance(client, offsets::ADVANCE, &topic(), &[step(0, 0, 9)]).await.unwrap();
 
     let mut heir = Store::new(settings);
     let blocked = heir.claim(&topic(), &[0]).await;
