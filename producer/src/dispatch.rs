@@ -200,7 +200,7 @@ impl Head {
 
     async fn miss(&mut self, due: Due, class: FailureClass, detail: String) {
         let slept = due.action == Action::Missed && self.others.contains(&due.slot.as_millis());
-        if slept || due.action == Action::LeftBehind && self.checker.heirs_after.is_some() {
+        if slept || self.checker.was_anothers(due.action) {
             // Where somebody else had the target, his check may still be under way, and is to count.
             return;
         }
@@ -256,16 +256,14 @@ impl Room {
 impl Checker {
     async fn check(self, target: Arc<Target>, due: Due, place: Place) {
         let started_at = Timestamp::now();
-        self.counts.running.inc();
         let identity = Identity { target: &target, location: &self.location, slot: due.slot };
         let next_at = due.slot.as_millis() + i64::try_from(target.interval.as_millis()).unwrap_or(i64::MAX / 2);
         // The runtime may have been busy since the slot was taken.
         let too_late = started_at.as_millisecond() >= next_at;
-        if too_late && due.action == Action::CatchUp && self.heirs_after.is_some() {
-            // As for a slot that was left behind.
-            self.counts.running.dec();
+        if too_late && self.was_anothers(due.action) {
             return;
         }
+        self.counts.running.inc();
         let result = if too_late {
             identity.not_checked(started_at, State::Missed, FailureClass::Late, TOO_LATE.to_owned())
         } else {
@@ -285,6 +283,11 @@ impl Checker {
         self.send(result).await;
         // Not before the result has found room: else checks without end could wait for it.
         drop(place);
+    }
+
+    /// Whether another replica may have had the target when a slot was due of which this is to become.
+    fn was_anothers(&self, action: Action) -> bool {
+        self.heirs_after.is_some() && matches!(action, Action::CatchUp | Action::LeftBehind)
     }
 
     async fn miss(&self, target: &Target, due: Due, class: FailureClass, detail: String) {
