@@ -8,7 +8,7 @@ use rdkafka::producer::{BaseProducer, BaseRecord, Producer as _};
 use serde_json::{Value, json};
 use shared::kafka::{ClientEvents, Kafka, ensure_topics};
 
-use crate::{LOOK, World, patiently};
+use crate::{World, patiently, until};
 
 const GOLDEN: &str = include_str!("../../shared/schema/golden/up.json");
 
@@ -90,12 +90,7 @@ impl World {
     /// # Panics
     /// They do not within the tests' patience.
     pub async fn until_moved(&self, records: i64) {
-        patiently("the offsets' move", async {
-            while self.next_offsets().await.values().sum::<i64>() < records {
-                tokio::time::sleep(LOOK).await;
-            }
-        })
-        .await;
+        until("the offsets' move", async || self.next_offsets().await.values().sum::<i64>() >= records).await;
     }
 
     /// The next offset of each partition, as Postgres has it.

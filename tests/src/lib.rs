@@ -18,4 +18,4 @@ pub use letters::{GOLDEN_SECOND, Plain, golden};
 pub use messages::{NEW_YEAR, Sent, message, messages};
 pub use proxy::{Link, Proxy};
 pub use topic::{Record, each_record, read_topic, send};
-pub use world::{LOOK, Stored, World, binary, patiently};
+pub use world::{Stored, World, binary, patiently, until, until_hit};

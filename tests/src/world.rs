@@ -9,6 +9,7 @@ use local::Services;
 use local::postgres::Postgres;
 use local::process::{Process, binaries};
 use local::services::Options;
+use local::site::Site;
 use shared::kafka::{ClientEvents, Kafka, ensure_topics};
 use tempfile::TempDir;
 use tokio::sync::Mutex;
@@ -20,7 +21,7 @@ use crate::{Record, Sent, Slot, read_topic, send};
 /// How long anything may take that is awaited.
 pub(crate) const PATIENCE: Duration = Duration::from_secs(60);
 /// How often one looks whether it has come; to look without a pause would starve those that are awaited.
-pub const LOOK: Duration = Duration::from_millis(50);
+pub(crate) const LOOK: Duration = Duration::from_millis(50);
 const PARTITIONS: i32 = 2;
 
 /// Started once a test program, unless `KAFKA_BROKERS` and `POSTGRES_URL` name services.
@@ -288,6 +289,27 @@ impl World {
             tokio::time::sleep(LOOK).await;
         }
     }
+}
+
+/// Looks until it is so.
+///
+/// # Panics
+/// It is not within the tests' patience.
+pub async fn until(what: &str, so: impl AsyncFn() -> bool) {
+    patiently(what, async {
+        while !so().await {
+            tokio::time::sleep(LOOK).await;
+        }
+    })
+    .await;
+}
+
+/// Waits until a site has been asked so many times.
+///
+/// # Panics
+/// It is not within the tests' patience.
+pub async fn until_hit(site: &Site, times: u64) {
+    until("the checks", async || site.hits() >= times).await;
 }
 
 /// Awaits something with the tests' patience.

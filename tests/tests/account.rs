@@ -7,7 +7,7 @@ use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use local::site::{Behaviour, Response, Site};
 use rustix::process::Signal;
-use tests::{Slot, World, due_between, logged, patiently, stop};
+use tests::{Slot, World, due_between, logged, patiently, stop, until};
 
 const NAMES: [&str; 3] = ["a", "b", "c"];
 const INTERVAL: Duration = Duration::from_secs(1);
@@ -53,12 +53,7 @@ async fn slots_of_a_time_without_a_producer_are_absent() {
     let due = due_between(bounds, &NAMES, INTERVAL);
     let of_second = (logged(&second, "schedule.started_at_ms"), bounds.1);
     let of_second = due_between(of_second, &NAMES, INTERVAL);
-    patiently("all that the second run owes", async {
-        while !of_second.is_subset(&world.slots().await) {
-            tokio::time::sleep(tests::LOOK).await;
-        }
-    })
-    .await;
+    until("all that the second run owes", async || of_second.is_subset(&world.slots().await)).await;
     stop(consumer).await;
     let stored = world.slots().await;
     assert!(stored.is_subset(&due));

@@ -8,7 +8,7 @@ use local::kafka::Kafka;
 use local::process::Process;
 use local::site::{Behaviour, Response, Site};
 use rustix::process::Signal;
-use tests::{Proxy, World, due, due_between, logged, patiently, stop};
+use tests::{Proxy, World, due, due_between, logged, patiently, stop, until, until_hit};
 
 const SECOND: Duration = Duration::from_secs(1);
 
@@ -19,15 +19,6 @@ async fn site() -> Site {
 fn targets(site: &Site, names: &[&str]) -> String {
     let url = site.url("127.0.0.1");
     names.iter().map(|name| format!("[[targets]]\nname = '{name}'\nurl = '{url}'\ninterval = '1s'\n")).collect()
-}
-
-async fn until_hit(site: &Site, times: u64) {
-    patiently("the checks", async {
-        while site.hits() < times {
-            tokio::time::sleep(tests::LOOK).await;
-        }
-    })
-    .await;
 }
 
 /// Stopped while Kafka is away: ends within the grace, says what waits, and the next start sends it.
@@ -49,12 +40,7 @@ async fn what_kafka_did_not_take_waits_in_the_spool_for_the_next_start() {
     kafka.heal();
     let consumer = world.start("consumer", &[], &[]);
     let second = world.start("producer", &[], &variables[..2]);
-    patiently("the slots of both runs", async {
-        while !of_first.is_subset(&world.slots().await) {
-            tokio::time::sleep(tests::LOOK).await;
-        }
-    })
-    .await;
+    until("the slots of both runs", async || of_first.is_subset(&world.slots().await)).await;
     let second = stop(second).await;
     let all = &of_first | &due(&second, &["a", "b"], SECOND);
     world.until_stored("all that was due", |rows| rows.len() >= all.len()).await;
@@ -85,12 +71,7 @@ async fn a_killed_producer_loses_no_finished_check() {
     // A check of the last seconds may have been under way.
     let finished = due_between((started, killed_at - 5000), &["a", "b", "c"], SECOND);
     assert!(finished.len() >= 3);
-    patiently("what had finished", async {
-        while !finished.is_subset(&world.slots().await) {
-            tokio::time::sleep(tests::LOOK).await;
-        }
-    })
-    .await;
+    until("what had finished", async || finished.is_subset(&world.slots().await)).await;
     stop(second).await;
     stop(consumer).await;
 }

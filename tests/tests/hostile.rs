@@ -291,7 +291,8 @@ async fn hostile_sites() {
     let (mut wrong, mut stalled) = (Vec::new(), 0);
     for (Row(name, _, _, expected), result) in rows.iter().zip(&results) {
         assert_eq!(result.meta.target, *name);
-        if result.outcome.failure.as_ref().is_some_and(|failure| failure.detail.starts_with(STALLED)) {
+        let late = result.outcome.failure.as_ref().is_some_and(|failure| failure.detail.starts_with(STALLED));
+        if late && timeout(expected) == SHORT {
             // As many as are under way may notice their deadlines too late, on a busy machine.
             stalled += 1;
             continue;

@@ -13,7 +13,9 @@ use rdkafka::mocking::MockCluster;
 use rdkafka::types::{RDKafkaApiKey, RDKafkaRespErr};
 use rdkafka::{ClientConfig, Offset, TopicPartitionList};
 use serde_json::Value;
-use tests::{Fed, Link, Proxy, Sent, World, complaints, due, logged, patiently, said, stop, until_log};
+use tests::{
+    Fed, Link, Proxy, Sent, World, complaints, due, logged, patiently, said, stop, until, until_hit, until_log,
+};
 
 const LOST: &str = "kafka is unreachable";
 const AGAIN: &str = "kafka is reachable again";
@@ -83,15 +85,6 @@ async fn the_brokers_say_what_no_client_recovers_from() {
     let [due, delivered, spooled] =
         ["checks.due", "results.delivered", "results.spooled"].map(|name| logged(&producer, name));
     assert_eq!((delivered, spooled), (due, 0), "{:#?}", producer.log());
-}
-
-async fn until_hit(site: &Site, times: u64) {
-    patiently("the checks", async {
-        while site.hits() < times {
-            tokio::time::sleep(tests::LOOK).await;
-        }
-    })
-    .await;
 }
 
 async fn until_times(process: &Process, text: &str, times: usize) {
@@ -201,14 +194,9 @@ async fn delete_records(world: &World, before: i64) {
 async fn delete_topic(world: &World, name: &str) {
     let admin = admin(world);
     admin.delete_topics(&[name], &AdminOptions::new()).await.unwrap();
-    patiently("the end of the topic", async {
-        loop {
-            let metadata = tokio::task::block_in_place(|| admin.inner().fetch_metadata(None, Duration::from_secs(30)));
-            if metadata.unwrap().topics().iter().all(|topic| topic.name() != name) {
-                return;
-            }
-            tokio::time::sleep(tests::LOOK).await;
-        }
+    until("the end of the topic", async || {
+        let metadata = tokio::task::block_in_place(|| admin.inner().fetch_metadata(None, Duration::from_secs(30)));
+        metadata.unwrap().topics().iter().all(|topic| topic.name() != name)
     })
     .await;
 }
@@ -226,10 +214,8 @@ async fn records_are_deleted_before_they_are_read() {
     world.make_topics().await;
     let first = world.start("consumer", &[], &[]);
     until_times(&first, "partitions assigned", 1).await;
-    patiently("the first offsets", async {
-        while !world.has_tables().await || world.query("SELECT 1 FROM consumer_offsets").await.len() < 2 {
-            tokio::time::sleep(tests::LOOK).await;
-        }
+    until("the first offsets", async || {
+        world.has_tables().await && world.query("SELECT 1 FROM consumer_offsets").await.len() >= 2
     })
     .await;
     stop(first).await;
@@ -250,12 +236,7 @@ async fn records_are_deleted_before_they_are_read() {
     let end = world.offsets().await;
     let third = world.start("consumer", &["--from-beginning"], &[]);
     until_times(&third, "reading from the beginning", 1).await;
-    patiently("reading again", async {
-        while world.offsets().await < end {
-            tokio::time::sleep(tests::LOOK).await;
-        }
-    })
-    .await;
+    until("reading again", async || world.offsets().await >= end).await;
     assert_eq!(complaints(&stop(third).await), [""; 0]);
     world.accounts_for(&stored).await;
 }

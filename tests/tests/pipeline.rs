@@ -11,7 +11,7 @@ use local::certificate::Authority;
 use local::dns::{Answer, DnsServer};
 use local::site::{Behaviour, Framing, Response, Site};
 use serde_json::Value;
-use tests::{Stored, World, due, logged, patiently, read_topic, send, stop};
+use tests::{Stored, World, due, logged, patiently, read_topic, send, stop, until};
 
 const HOSTS: [&str; 7] =
     ["fine.test", "secure.test", "expired.test", "killed.test", "silent.test", "cut.test", "hop.test"];
@@ -146,12 +146,7 @@ async fn messages_are_as_published(world: &World) {
 async fn the_originals_messages_are_stored_and_poison_goes_to_the_dead_letters() {
     let world = World::new().await;
     let mut consumer = world.start("consumer", &[], &[]);
-    patiently("the consumer's start", async {
-        while !world.has_tables().await {
-            tokio::time::sleep(tests::LOOK).await;
-        }
-    })
-    .await;
+    until("the consumer's start", async || world.has_tables().await).await;
     let original = br#"{"meta": {}, "dns": {"start": 1616980630.767150, "elapsed": 208118, "ip": "93.184.216.34", "error": null},
         "http": {"start": 1616980630.976237, "schema": "https", "host": "example.net", "path": null, "url": "https://example.net",
         "method": "GET", "regex": "You\\s+may\\s+use", "status_code": 200, "reason": "OK", "elapsed": 520368, "regex_found": true}}"#;

@@ -1,7 +1,7 @@
 //! Someone alters the tables, locks them, or takes the database away under a running consumer: it says so once, needs no restart,
 //! and the account is exact afterwards.
 
-use tests::{Fed, NEW_YEAR, World, message, messages, patiently};
+use tests::{Fed, NEW_YEAR, World, message, messages, until};
 
 const AGAIN: &str = "records are stored again";
 
@@ -89,12 +89,7 @@ async fn deadlocked() {
     fed.feed().await;
     let waits = "SELECT count(*) FROM pg_stat_activity WHERE datname = current_database()
                  AND application_name = 'slotwatch-consumer' AND wait_event_type = 'Lock'";
-    patiently("our wait", async {
-        while fed.world.query(waits).await[0].get::<_, i64>(0) == 0 {
-            tokio::time::sleep(tests::LOOK).await;
-        }
-    })
-    .await;
+    until("our wait", async || fed.world.query(waits).await[0].get::<_, i64>(0) > 0).await;
     transaction.batch_execute("UPDATE consumer_offsets SET updated_at = now()").await.unwrap();
     transaction.rollback().await.unwrap();
     fed.is_stored().await;

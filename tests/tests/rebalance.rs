@@ -9,7 +9,7 @@ use local::process::Process;
 use rdkafka::ClientConfig;
 use rdkafka::consumer::{BaseConsumer, Consumer};
 use rustix::process::Signal;
-use tests::{Fed, Link, Proxy, World, complaints, patiently, said, stop, until_log};
+use tests::{Fed, Link, Proxy, World, complaints, patiently, said, stop, until, until_log};
 use tokio::task::JoinSet;
 use tokio_postgres::Client;
 use url::Url;
@@ -51,12 +51,7 @@ async fn obstacle(fed: &Fed) -> (Client, JoinSet<()>) {
 }
 
 async fn until_count(fed: &Fed, what: &str, query: &str, count: i64) {
-    patiently(what, async {
-        while fed.world.query(query).await[0].get::<_, i64>(0) != count {
-            tokio::time::sleep(Duration::from_millis(20)).await;
-        }
-    })
-    .await;
+    until(what, async || fed.world.query(query).await[0].get::<_, i64>(0) == count).await;
 }
 
 /// A session that has moved the offsets and waits for the obstacle.

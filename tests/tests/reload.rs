@@ -13,7 +13,7 @@ use local::site::{Response, Site};
 use rustix::process::Signal;
 use serde_json::Value;
 use tests::admin::{address, metrics};
-use tests::{World, due_between, logged, patiently, said, stop, until_log};
+use tests::{World, due_between, logged, said, stop, until_hit, until_log};
 
 const SECOND: Duration = Duration::from_secs(1);
 const READ: &str = "targets read anew";
@@ -135,12 +135,7 @@ async fn sighup_reads_the_file_at_once_and_ends_nothing() {
     until(&producer, REFUSED, 2).await;
     world.file("targets.toml", &targets(&site, &["a", "b"]));
     until(&producer, READ, 3).await;
-    patiently("checks of the new target", async {
-        while site.hits() < 4 {
-            tokio::time::sleep(tests::LOOK).await;
-        }
-    })
-    .await;
+    until_hit(&site, 4).await;
     stop(producer).await;
 }
 

@@ -13,7 +13,7 @@ use producer::settings::Settings;
 use producer::targets::load_targets;
 use shared::config::{Environment, load};
 use shared::message::{CheckResult, FailureClass, State};
-use tests::{binary, patiently};
+use tests::{binary, patiently, until};
 use tokio::process::Command;
 
 #[tokio::test(flavor = "multi_thread")]
@@ -88,12 +88,7 @@ async fn name_servers_that_are_gone_are_ours() {
     };
     assert_eq!(verdicts().await, [(State::Up, None), (State::Up, None)]);
     drop(dns);
-    patiently("the end of the name server", async {
-        while tokio::net::UdpSocket::bind(&address).await.is_err() {
-            tokio::time::sleep(tests::LOOK).await;
-        }
-    })
-    .await;
+    until("the end of the name server", async || tokio::net::UdpSocket::bind(&address).await.is_ok()).await;
     let ours = (State::Unmeasured, Some(FailureClass::Resolver));
     assert_eq!(verdicts().await, [ours.clone(), ours]);
 }

@@ -19,7 +19,7 @@ use producer::targets::load_targets;
 use shared::admin::Metrics;
 use shared::config::{Environment, load};
 use shared::message::{CheckResult, Slot, State, result_id};
-use tests::{Proxy, Record, World, due, logged, patiently, read_topic, said, stop};
+use tests::{Proxy, Record, World, due, logged, patiently, read_topic, said, stop, until};
 use tokio::sync::mpsc;
 use tokio_util::sync::CancellationToken;
 
@@ -28,15 +28,6 @@ const MAX_BYTES: u64 = 2 << 20;
 
 fn names(count: usize) -> Vec<String> {
     (0..count).map(|n| format!("t{n:02}")).collect()
-}
-
-async fn until(what: &str, satisfied: impl Fn() -> bool) {
-    patiently(what, async {
-        while !satisfied() {
-            tokio::time::sleep(Duration::from_millis(20)).await;
-        }
-    })
-    .await;
 }
 
 /// Asserts that within each target records stand in the order of their slots, none twice. A slot that is missed is known before the
@@ -90,7 +81,7 @@ async fn a_full_spool_drops_the_oldest_and_says_how_many() {
 
     proxy.cut();
     let cut = Instant::now();
-    until("the loss", || said(&producer.log(), "the spool is full") == 1).await;
+    until("the loss", async || said(&producer.log(), "the spool is full") == 1).await;
     let hits = site.hits();
     let size = |file: &str| std::fs::metadata(file).map_or(0, |file| file.len());
     let (mut largest, mut largest_log) = (0, 0);

@@ -8,7 +8,7 @@ use local::process::Process;
 use local::site::{Behaviour, Response, Site};
 use rustix::process::Signal;
 use tests::admin::{address, metrics};
-use tests::{NEW_YEAR, Proxy, World, message, messages, patiently, said};
+use tests::{NEW_YEAR, Proxy, World, message, messages, patiently, said, until, until_hit};
 
 async fn ends_well(mut process: Process, signal: Signal) -> Process {
     process.signal(signal).unwrap();
@@ -63,7 +63,8 @@ async fn a_signal_during_the_start_is_enough() {
                 mask.and_then(|mask| u64::from_str_radix(mask, 16).ok()).is_some_and(|mask| mask & (1 << 14) != 0)
             };
             while !handles(&caught()) {
-                tokio::time::sleep(tests::LOOK).await;
+                // Without a pause: the start is over soon.
+                tokio::task::yield_now().await;
             }
         })
         .await;
@@ -114,12 +115,7 @@ async fn a_check_that_runs_is_finished_and_one_that_cannot_be_is_unmeasured() {
     let file = world.file("targets.toml", &(entry("slow", &site) + &entry("endless", &endless)));
     let consumer = world.start("consumer", &[], &[]);
     let producer = world.start("producer", &[], &[("SCHEDULE_TARGETS_FILE", &file), ("STOP_GRACE", "16s")]);
-    patiently("the requests", async {
-        while site.hits() == 0 || endless.hits() == 0 {
-            tokio::time::sleep(tests::LOOK).await;
-        }
-    })
-    .await;
+    until_hit(&site, 1).await;
     ends_well(producer, Signal::TERM).await;
     let rows = world.until_stored("both results", |rows| rows.len() == 2).await;
     let state =
@@ -138,12 +134,7 @@ async fn a_second_signal_ends_at_once() {
     let variables =
         [("SITE_URL", url.as_str()), ("SITE_TIMEOUT", "10m"), ("SITE_INTERVAL", "1h"), ("STOP_GRACE", "1h")];
     let mut producer = world.start("producer", &[], &variables);
-    patiently("the request", async {
-        while endless.hits() == 0 {
-            tokio::time::sleep(tests::LOOK).await;
-        }
-    })
-    .await;
+    until_hit(&endless, 1).await;
     producer.signal(Signal::INT).unwrap();
     patiently("the first signal", producer.says("scheduling stopped")).await.unwrap();
     producer.signal(Signal::INT).unwrap();
@@ -181,12 +172,7 @@ async fn a_batch_that_a_stop_leaves_unstored_is_read_again() {
     world.send(&first).await;
     patiently("the refusal", consumer.says("no room for teapots")).await.unwrap();
     world.send(&sent).await;
-    patiently("the records behind it", async {
-        while metrics(&admin).await["records_read_total"] < 41.0 {
-            tokio::time::sleep(tests::LOOK).await;
-        }
-    })
-    .await;
+    until("the records behind it", async || metrics(&admin).await["records_read_total"] >= 41.0).await;
     ends_well(consumer, Signal::TERM).await;
     assert_eq!(world.offsets().await, 0, "nothing is stored, so nothing has moved");
 
