@@ -6,7 +6,8 @@ use std::path::{Path, PathBuf};
 use std::process::{ExitStatus, Stdio};
 
 use rustix::process::{Pid, Signal};
-use tokio::io::{AsyncBufReadExt, AsyncRead, BufReader};
+use tokio::io::{AsyncBufReadExt, BufReader};
+use tokio::net::unix::pipe::Receiver;
 use tokio::process::{Child, Command};
 use tokio::sync::watch;
 use tokio::task::JoinSet;
@@ -18,7 +19,8 @@ pub struct Process {
     name: String,
     child: Child,
     lines: watch::Receiver<Vec<String>>,
-    readers: JoinSet<()>,
+    /// One task, which ends with us.
+    reader: JoinSet<()>,
     /// The pipe to the guard: it closes when we end, by whatever means.
     _guard: std::process::Child,
 }
@@ -33,13 +35,16 @@ impl Process {
         arguments: &[&str],
         variables: impl IntoIterator<Item = (&'static str, V)>,
     ) -> io::Result<Self> {
-        let mut child = Command::new(program)
+        // One pipe for both streams: two would lose the order in which they were written to.
+        let (output, writer) = io::pipe()?;
+        let output = Receiver::from_owned_fd(output.into())?;
+        let child = Command::new(program)
             .args(arguments)
             .env("LOG_FORMAT", "json")
             .envs(variables)
             .stdin(Stdio::null())
-            .stdout(Stdio::piped())
-            .stderr(Stdio::piped())
+            .stdout(writer.try_clone()?)
+            .stderr(writer)
             // Out of reach of a terminal's Ctrl-C: the owner decides about the order of ending.
             .process_group(0)
             .kill_on_drop(true)
@@ -53,16 +58,11 @@ impl Process {
         if let (Some(pipe), Some(pid)) = (&mut guard.stdin, child.id()) {
             writeln!(pipe, "{pid}")?;
         }
-        let (writer, lines) = watch::channel(Vec::new());
-        let mut readers = JoinSet::new();
-        if let Some(stdout) = child.stdout.take() {
-            readers.spawn(read_lines(stdout, writer.clone()));
-        }
-        if let Some(stderr) = child.stderr.take() {
-            readers.spawn(read_lines(stderr, writer));
-        }
+        let (sender, lines) = watch::channel(Vec::new());
+        let mut reader = JoinSet::new();
+        reader.spawn(read_lines(output, sender));
         let name = program.file_name().unwrap_or_default().to_string_lossy().into_owned();
-        Ok(Self { name, child, lines, readers, _guard: guard })
+        Ok(Self { name, child, lines, reader, _guard: guard })
     }
 
     /// The process, while it runs.
@@ -88,11 +88,11 @@ impl Process {
             // The guard is to forget the process, whose id may soon be another's. It may be gone itself.
             let _ = writeln!(pipe);
         }
-        while self.readers.join_next().await.is_some() {}
+        while self.reader.join_next().await.is_some() {}
         Ok(status)
     }
 
-    /// All lines so far, standard output and standard error mixed as they came.
+    /// All lines so far, standard output and standard error in the order of their writing.
     pub fn log(&self) -> Vec<String> {
         self.lines.borrow().clone()
     }
@@ -113,8 +113,8 @@ impl Process {
     }
 }
 
-async fn read_lines(stream: impl AsyncRead + Unpin, lines: watch::Sender<Vec<String>>) {
-    let mut reader = BufReader::new(stream).lines();
+async fn read_lines(output: Receiver, lines: watch::Sender<Vec<String>>) {
+    let mut reader = BufReader::new(output).lines();
     while let Ok(Some(line)) = reader.next_line().await {
         lines.send_modify(|lines| lines.push(line));
     }
@@ -130,4 +130,20 @@ pub fn binaries() -> io::Result<PathBuf> {
     // Tests are in `deps` below it.
     let folder = if folder.ends_with("deps") { folder.parent().unwrap_or(folder) } else { folder };
     Ok(folder.to_owned())
+}
+
+#[cfg(test)]
+mod tests {
+    use std::path::Path;
+
+    use super::Process;
+
+    #[tokio::test]
+    async fn the_log_is_in_the_order_of_writing_whichever_stream_was_written_to() {
+        let script = "for line in $(seq 100); do echo $line; echo $line >&2; done";
+        let mut shell = Process::start(Path::new("sh"), &["-c", script], std::iter::empty::<(_, String)>()).unwrap();
+        assert!(shell.wait().await.unwrap().success());
+        let written: Vec<String> = (1..=100).flat_map(|line| [line.to_string(), line.to_string()]).collect();
+        assert_eq!(shell.log(), written);
+    }
 }
