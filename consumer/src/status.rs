@@ -1,7 +1,6 @@
 //! `consumer status`: how far Postgres is behind Kafka and how fast it goes, partition by partition, and what the table holds.
 
 use std::collections::BTreeMap;
-use std::io::Write as _;
 use std::time::{Duration, Instant};
 
 use anyhow::Context as _;
@@ -9,6 +8,7 @@ use comfy_table::{CellAlignment, Table, presets};
 use jiff::Timestamp;
 use serde::Serialize;
 use shared::kafka::ClientEvents;
+use shared::output::print;
 use tokio_util::sync::CancellationToken;
 
 use crate::position::{Inquiry, Watermarks};
@@ -65,12 +65,8 @@ struct Look {
 /// Kafka or Postgres does not answer, or the stop came before.
 pub async fn run(settings: &Settings, options: Options, stop: CancellationToken) -> anyhow::Result<()> {
     let status = stop.run_until_cancelled(status(settings)).await.context("stopped before there was an answer")??;
-    let mut out = std::io::stdout().lock();
-    if options.json {
-        writeln!(out, "{}", serde_json::to_string(&status)?)?;
-    } else {
-        writeln!(out, "{}", print(&status))?;
-    }
+    let text = if options.json { serde_json::to_string(&status)? } else { show(&status) };
+    let _ = print(&(text + "\n"))?;
     Ok(())
 }
 
@@ -125,7 +121,7 @@ fn compare(first: &Look, second: &Look) -> Vec<Partition> {
     second.kafka.iter().map(compare).collect()
 }
 
-fn print(status: &Status) -> String {
+fn show(status: &Status) -> String {
     let mut partitions = table(["partition", "lag", "arrived/s", "stored/s", "last stored", "owned"], 4);
     for of in &status.partitions {
         let stored_at = of.stored_at.map_or_else(|| "never".to_owned(), |at| format!("{at:.0}"));
@@ -207,7 +203,7 @@ mod tests {
         assert_eq!(seen, [(0, 10.0, 20.0, true, true), (40, 0.0, 0.0, true, false), (2, 0.0, 0.0, false, false)]);
         let day = DayTable { table: "checks_20261121".to_owned(), rows: None, bytes: 2_500_000 };
         let status = Status { topic: "checks".to_owned(), partitions, days: vec![day], retention: "90d".to_owned() };
-        let text = print(&status);
+        let text = show(&status);
         let all = text.lines().find(|line| line.trim_start().starts_with("all")).unwrap();
         assert_eq!(all.split_whitespace().collect::<Vec<_>>(), ["all", "42", "10.0", "20.0"]);
         assert!(text.contains("1 tables, the oldest checks_20261121; 2 MB in all; results are kept 90d"), "{text}");

@@ -1,7 +1,6 @@
 //! `producer`: see the library for the way of a check.
 
 use std::convert::Infallible;
-use std::io::{ErrorKind, Write as _};
 use std::path::Path;
 use std::process::ExitCode;
 use std::sync::Arc;
@@ -9,6 +8,7 @@ use std::time::Duration;
 
 use clap::{CommandFactory as _, Parser, Subcommand};
 use clap_complete::Shell;
+use comfy_table::Table;
 use jiff::Timestamp;
 use producer::dispatch::{self, Checker, Tally, give_up_at};
 use producer::import::Import;
@@ -21,9 +21,11 @@ use producer::shards::Shards;
 use producer::spool::Spool;
 use producer::targets::{Target, load_targets};
 use producer::{descriptors, heap, listing, once, publish, replicas, roster};
+use serde::Serialize;
 use shared::admin::{Metrics, Ready};
 use shared::config::{Cli, ConfigError, Loaded};
 use shared::lifecycle::stop_on_signals;
+use shared::output::print;
 use tokio::sync::{mpsc, watch};
 use tokio::task::JoinSet;
 use tokio::time::Instant;
@@ -231,17 +233,20 @@ async fn followed(followers: &mut JoinSet<()>, stop: &CancellationToken) -> anyh
 
 fn list_targets(plan: &Plan, json: bool) -> std::io::Result<ExitCode> {
     let list = listing::list(&plan.targets, &plan.loaded.settings.replicas, Timestamp::now());
-    // Whoever reads may have seen enough before the end.
-    let mut out = std::io::stdout().lock();
-    let written = if json {
-        list.iter().try_for_each(|listed| writeln!(out, "{}", serde_json::to_string(listed)?))
+    print_list(&list, listing::table, json)?;
+    Ok(ExitCode::SUCCESS)
+}
+
+/// One line of JSON for each, or a table of all.
+fn print_list<T: Serialize>(list: &[T], table: impl Fn(&[T]) -> Table, json: bool) -> std::io::Result<()> {
+    let text = if json {
+        let line = |item| serde_json::to_string(item).map(|line| line + "\n");
+        list.iter().map(line).collect::<Result<String, _>>()?
     } else {
-        writeln!(out, "{}", listing::table(&list))
+        format!("{}\n", table(list))
     };
-    match written {
-        Err(error) if error.kind() != ErrorKind::BrokenPipe => Err(error),
-        _ => Ok(ExitCode::SUCCESS),
-    }
+    let _ = print(&text)?;
+    Ok(())
 }
 
 /// How long checks go on after the stop: until other replicas have heard that this one leaves. One that comes back under its name does not
@@ -280,12 +285,6 @@ async fn check_once(plan: &Plan, json: bool, stop: &CancellationToken) -> std::i
         results = once::run(&plan.targets, &schedule.location, schedule.max_concurrent, plan.probe.clone()) => results,
         () = stop.cancelled() => return Ok(ExitCode::SUCCESS),
     };
-    if json {
-        for result in &results {
-            println!("{}", serde_json::to_string(result)?);
-        }
-    } else {
-        println!("{}", once::table(&results));
-    }
+    print_list(&results, once::table, json)?;
     Ok(if once::any_down(&results) { ExitCode::from(1) } else { ExitCode::SUCCESS })
 }

@@ -8,4 +8,5 @@ pub mod kafka;
 pub mod admin;
 pub mod backoff;
 pub mod lifecycle;
+pub mod output;
 pub mod telemetry;

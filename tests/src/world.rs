@@ -1,6 +1,6 @@
 use std::collections::BTreeSet;
 use std::path::PathBuf;
-use std::process::Command;
+use std::process::{Command, Stdio};
 use std::sync::LazyLock;
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::Duration;
@@ -138,6 +138,21 @@ impl World {
         let mut variables = self.variables();
         variables.extend(more.iter().map(|(key, value)| (*key, (*value).to_owned())));
         Process::start(&binary(name), arguments, variables).expect("a process")
+    }
+
+    /// Runs a command of a binary in this world whose output nobody reads, as `head` does that has seen enough.
+    ///
+    /// # Panics
+    /// It does not exit with 0.
+    pub async fn run_unread(&self, name: &str, arguments: &[&str], more: &[(&'static str, &str)]) {
+        let (reader, writer) = std::io::pipe().expect("a pipe");
+        drop(reader);
+        let mut command = tokio::process::Command::new(binary(name));
+        command.args(arguments).envs(self.variables()).envs(more.iter().copied());
+        command.stdout(writer).stderr(Stdio::piped()).kill_on_drop(true);
+        let output = patiently("the command", command.spawn().expect("a process").wait_with_output());
+        let output = output.await.expect("its end");
+        assert!(output.status.success(), "{arguments:?}: {}", String::from_utf8_lossy(&output.stderr));
     }
 
     /// Makes the world's topics, for tests that start no producer.

@@ -215,6 +215,8 @@ async fn a_retry_that_is_killed_goes_on_where_it_was() {
     patiently("the end", retry.wait()).await.unwrap();
     let before = json_of(&world, &[]).await.len();
     assert!((1..1000).contains(&before), "{before} wait");
+    world.run_unread("consumer", &["dead-letters"], &[]).await;
+    world.run_unread("consumer", &["dead-letters", "--json"], &[]).await;
 
     let said = tool(&world, &["--retry"]).await;
     assert!(said[0].starts_with(&format!("{before} sent again")), "{before}: {said:?}");

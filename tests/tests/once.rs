@@ -6,7 +6,7 @@ use std::process::Output;
 
 use local::site::{Behaviour, Response, Site};
 use serde_json::Value;
-use tests::binary;
+use tests::{World, binary};
 use tokio::process::Command;
 
 async fn once(arguments: &[&str], variables: &[(&str, &str)]) -> Output {
@@ -53,6 +53,16 @@ async fn prints_messages_as_json_lines() {
     assert_eq!(messages[0]["meta"]["target"], "mine");
     assert_eq!(messages[0]["outcome"]["state"], "up");
     assert_eq!(messages[0]["dns"]["start"], Value::Null, "a literal address is not looked up");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn whoever_reads_may_have_seen_enough() {
+    let world = World::new().await;
+    let good = Site::start(Behaviour::Respond(Response::ok("Welcome"))).await.unwrap();
+    let variables = [("SITE_URL", &*good.url("127.0.0.1"))];
+    for arguments in [&["--once"][..], &["--once", "--json"], &["targets"], &["targets", "--json"]] {
+        world.run_unread("producer", arguments, &variables).await;
+    }
 }
 
 #[tokio::test(flavor = "multi_thread")]

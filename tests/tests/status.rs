@@ -26,6 +26,8 @@ async fn how_far_how_fast_and_what_there_is() {
 
     let text = status(&fed, &[]).await;
     assert!(text.contains("results are kept 90d"), "{text}");
+    fed.world.run_unread("consumer", &["status"], &[]).await;
+    fed.world.run_unread("consumer", &["status", "--json"], &[]).await;
     fed.consumer.signal(Signal::TERM).unwrap();
     patiently("the end", fed.consumer.wait()).await.unwrap();
     fed.feed().await;

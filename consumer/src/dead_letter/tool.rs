@@ -5,12 +5,12 @@
 //! started again, as two that run at once do with what both have read: results are recognized by their key.
 
 use std::collections::BTreeMap;
-use std::io::Write as _;
 use std::ops::ControlFlow;
 
 use anyhow::Context as _;
 use futures_util::future::join_all;
 use shared::kafka::ClientEvents;
+use shared::output::print;
 use tokio::runtime::Handle;
 use tokio_util::sync::CancellationToken;
 
@@ -83,7 +83,6 @@ fn done(reader: &Reader) -> anyhow::Result<Vec<(i32, Done)>> {
 fn list(options: &Options, mut reader: Reader) -> anyhow::Result<()> {
     let mut list = show::List::new(options.limit.unwrap_or(LINES));
     let mut left = options.limit.unwrap_or(usize::MAX);
-    let mut out = std::io::stdout().lock();
     for (partition, done) in done(&reader)? {
         let from = if options.all { 0 } else { done.next() };
         let flow = reader.read(partition, from, |letter| {
@@ -91,7 +90,10 @@ fn list(options: &Options, mut reader: Reader) -> anyhow::Result<()> {
                 let retried = done.has(letter.offset);
                 match options.json {
                     true if left == 0 => return Ok(ControlFlow::Break(())),
-                    true => writeln!(out, "{}", show::json(&letter, retried))?,
+                    true if print(&format!("{}\n", show::json(&letter, retried)))?.is_break() => {
+                        return Ok(ControlFlow::Break(()));
+                    }
+                    true => (),
                     false => list.push(&letter, retried),
                 }
                 left = left.saturating_sub(1);
@@ -104,7 +106,7 @@ fn list(options: &Options, mut reader: Reader) -> anyhow::Result<()> {
     }
     drop(reader);
     if !options.json {
-        writeln!(out, "{}", list.print())?;
+        let _ = print(&format!("{}\n", list.print()))?;
     }
     Ok(())
 }

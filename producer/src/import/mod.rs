@@ -22,6 +22,7 @@ use clap::{Args, Subcommand};
 
 use output::Harvest;
 use prometheus::{Beside, ImportError};
+use shared::output::print;
 use yaml::Node;
 
 /// What to import.
@@ -100,11 +101,7 @@ impl Import {
 impl Destination {
     fn write(&self, text: &str) -> Result<(), String> {
         let Some(path) = &self.output else {
-            return match std::io::stdout().lock().write_all(text.as_bytes()) {
-                // Whoever reads may have seen enough before the end.
-                Err(error) if error.kind() != ErrorKind::BrokenPipe => Err(format!("standard output: {error}")),
-                _ => Ok(()),
-            };
+            return print(text).map(drop).map_err(|error| format!("standard output: {error}"));
         };
         let file = OpenOptions::new().write(true).create_new(true).open(path);
         file.and_then(|mut file| file.write_all(text.as_bytes())).map_err(|error| match error.kind() {
