@@ -70,8 +70,13 @@ impl ClientContext for ClientEvents {
         match error.rdkafka_error_code() {
             Some(RDKafkaErrorCode::AllBrokersDown) => self.lost(reason),
             Some(RDKafkaErrorCode::Authentication | RDKafkaErrorCode::SSL) => self.refused(reason),
-            // With TLS 1.3 a broker looks at our certificate, or misses it, when the handshake is over for us.
-            Some(RDKafkaErrorCode::BrokerTransportFailure) if reason.contains("SSL alert") => self.refused(reason),
+            // With TLS 1.3 a broker looks at our certificate, or misses it, when the handshake is over for us. And a handshake that
+            // fails before librdkafka has to wait for the broker passes for trouble with the connection.
+            Some(RDKafkaErrorCode::BrokerTransportFailure)
+                if ["SSL alert", "certificate verify failed"].iter().any(|text| reason.contains(text)) =>
+            {
+                self.refused(reason);
+            }
             // One broker of several, or a name that does not resolve yet: all-brokers-down follows if it matters.
             Some(
                 RDKafkaErrorCode::BrokerTransportFailure
@@ -94,4 +99,34 @@ impl ProducerContext for ClientEvents {
     type DeliveryOpaque = ();
 
     fn delivery(&self, _: &DeliveryResult<'_>, (): ()) {}
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_is_said_of_brokers() {
+        use RDKafkaErrorCode::{AllBrokersDown, Authentication, BrokerTransportFailure, Resolve, SSL};
+        let cases = [
+            (AllBrokersDown, "1/1 brokers are down", LOST),
+            (Authentication, "ssl://b:1/1: SASL authentication error", REFUSED),
+            (SSL, "ssl://b:1/bootstrap: SSL handshake failed: certificate verify failed", REFUSED),
+            (
+                BrokerTransportFailure,
+                "ssl://b:1/bootstrap: SSL routines::certificate verify failed (after 2ms)",
+                REFUSED,
+            ),
+            (BrokerTransportFailure, "ssl://b:1/1: SSL alert number 42", REFUSED),
+            (BrokerTransportFailure, "b:1/1: Disconnected", NOTHING),
+            (Resolve, "b:1/bootstrap: Failed to resolve", NOTHING),
+        ];
+        for (code, reason, expected) in cases {
+            let events = ClientEvents::default();
+            events.error(KafkaError::Global(code), reason);
+            assert_eq!(events.0.said.load(Ordering::Relaxed), expected, "{reason}");
+            events.reached();
+            assert!(events.is_reachable());
+        }
+    }
 }
