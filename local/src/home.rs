@@ -1,10 +1,12 @@
 //! Where a service keeps its data, and the ports it listens on.
 
+use std::collections::BTreeSet;
 use std::fs;
 use std::hash::{BuildHasher, RandomState};
 use std::io::Read;
 use std::net::{Ipv4Addr, TcpListener};
 use std::path::{Path, PathBuf};
+use std::sync::{Mutex, PoisonError};
 
 use crate::error::{Error, doing};
 
@@ -36,11 +38,14 @@ impl Home {
 ///
 /// Ports come from below the range that the system hands out to outgoing connections: a client that keeps calling a
 /// stopped service on a port of that range sooner or later gets it as its own and is connected to itself, and the
-/// service cannot come back. Another process may still be quicker, so whoever binds must be ready to ask again.
+/// service cannot come back. None is given out twice, since a service that is stopped wants its own again. Another
+/// process may still be quicker, so whoever binds must be ready to ask again.
 pub(crate) fn free_port() -> u16 {
+    static GIVEN: Mutex<BTreeSet<u16>> = Mutex::new(BTreeSet::new());
+    let mut given = GIVEN.lock().unwrap_or_else(PoisonError::into_inner);
     (0..u64::MAX)
         .map(|attempt| 15_000 + (RandomState::new().hash_one(attempt) % 15_000) as u16)
-        .find(|port| TcpListener::bind((Ipv4Addr::LOCALHOST, *port)).is_ok())
+        .find(|port| TcpListener::bind((Ipv4Addr::LOCALHOST, *port)).is_ok() && given.insert(*port))
         .unwrap_or_default()
 }
 

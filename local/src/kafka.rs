@@ -21,6 +21,9 @@ use crate::mock::Embedded;
 const JVM: [&str; 5] = ["-Xms64m", "-Xmx256m", "-XX:+UseSerialGC", "-XX:TieredStopAtLevel=1", "-XX:-UsePerfData"];
 /// How often a start is tried when another process takes one of the ports first.
 const PORT_ATTEMPTS: u32 = 5;
+/// Kafka's own default, so that a machine that stands still for a while does not cost a broker its place.
+const SESSION: Duration = Duration::from_secs(9);
+const SESSION_AFTER_KILL: Duration = Duration::from_secs(2);
 const METADATA_WITHIN: Duration = Duration::from_secs(2);
 
 /// A Kafka cluster to talk to; one of ours ends when this is dropped, or when its owner ends.
@@ -44,6 +47,8 @@ struct Broker {
     controller_port: u16,
     /// Where each further listener is.
     listeners: Vec<(u16, Listener)>,
+    /// How long a silent broker keeps its place.
+    session: Duration,
 }
 
 /// Whom listeners with a password know.
@@ -160,7 +165,11 @@ impl Kafka {
 
     /// Kills the broker where it stands and waits until it is gone; its data and its ports stay.
     pub fn kill(&mut self) -> Result<(), Error> {
-        self.own()?.guarded.end(Signal::KILL)
+        let broker = self.own()?;
+        // The place of the dead one is not free any earlier.
+        broker.session = SESSION_AFTER_KILL;
+        broker.configure()?;
+        broker.guarded.end(Signal::KILL)
     }
 
     /// Starts a broker that was stopped or killed, on the same ports and the same data.
@@ -198,7 +207,8 @@ impl Broker {
         let signal = if home.keep { "TERM" } else { "KILL" };
         let guarded = Guarded::new("kafka", &home, None, signal)?;
         let listeners = listeners.into_iter().map(|listener| (0, listener)).collect();
-        let mut broker = Broker { guarded, distribution, class_loading, port: 0, controller_port: 0, listeners };
+        let (port, controller_port, session) = (0, 0, SESSION);
+        let mut broker = Broker { guarded, distribution, class_loading, port, controller_port, listeners, session };
         let mut attempt = 1;
         loop {
             broker.port = free_port();
@@ -218,7 +228,7 @@ impl Broker {
         let home = self.guarded.home().to_owned();
         let file = home.join("server.properties");
         let (data, log4j) = (home.join("data"), home.join("log4j2.properties"));
-        write(&file, &properties(&data, self.port, self.controller_port, &self.listeners))?;
+        write(&file, &properties(&data, self.port, self.controller_port, self.session, &self.listeners))?;
         write(&log4j, include_str!("../kafka/log4j2.properties"))?;
         for (number, (_, listener)) in self.listeners.iter().enumerate() {
             if let Some(identity) = &listener.identity {
@@ -346,7 +356,7 @@ fn prefixed(number: usize, lines: &[String]) -> String {
     lines.iter().map(|line| format!("listener.name.further{number}.{line}\n")).collect()
 }
 
-fn properties(data: &Path, port: u16, controller_port: u16, further: &[(u16, Listener)]) -> String {
+fn properties(data: &Path, port: u16, controller_port: u16, session: Duration, further: &[(u16, Listener)]) -> String {
     let (mut listeners, mut advertised, mut protocols) = (String::new(), String::new(), String::new());
     let mut own = String::new();
     for (number, (port, listener)) in further.iter().enumerate() {
@@ -377,10 +387,11 @@ share.coordinator.state.topic.replication.factor=1
 share.coordinator.state.topic.min.isr=1
 group.initial.rebalance.delay.ms=0
 broker.heartbeat.interval.ms=500
-broker.session.timeout.ms=2000
+broker.session.timeout.ms={session}
 log.cleaner.dedupe.buffer.size=4194304
 log.segment.bytes=16777216
 {own}",
-        data = data.display()
+        data = data.display(),
+        session = session.as_millis()
     )
 }

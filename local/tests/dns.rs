@@ -71,6 +71,10 @@ async fn names_misbehave_as_told() {
     }
     server.set("silent.test", Answer::Silent);
     assert!(ask(&server, "silent.test.", RecordType::A, Duration::from_millis(100)).await.is_none());
+    let deadline = std::time::Instant::now() + PATIENCE;
+    while server.queries("silent.test") == 0 && std::time::Instant::now() < deadline {
+        tokio::time::sleep(Duration::from_millis(1)).await;
+    }
     assert_eq!(server.queries("silent.test"), 1);
 
     let delay = Duration::from_millis(150);
