@@ -70,6 +70,8 @@ impl World {
             let mut config = ClientConfig::new();
             // The brokers decide what is too large.
             config.set("bootstrap.servers", brokers).set("message.max.bytes", "10000000");
+            // In the order that they are given in.
+            config.set("enable.idempotence", "true");
             let producer: BaseProducer = config.create().expect("a producer");
             for (key, payload) in &records {
                 let add =

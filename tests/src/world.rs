@@ -2,7 +2,6 @@ use std::collections::BTreeSet;
 use std::path::PathBuf;
 use std::process::{Command, Stdio};
 use std::sync::LazyLock;
-use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::Duration;
 
 use local::Services;
@@ -45,7 +44,7 @@ pub fn binary(name: &str) -> PathBuf {
 
 /// A database, topics and a consumer group that no other test has.
 pub struct World {
-    /// What makes the names unique.
+    /// The database, and the begin of all other names here.
     pub name: String,
     /// The topic of the results.
     pub topic: String,
@@ -88,8 +87,8 @@ impl World {
     /// # Panics
     /// The services cannot be used.
     pub async fn on(brokers: &str, postgres: &Postgres) -> Self {
-        static COUNTER: AtomicU32 = AtomicU32::new(0);
-        let name = format!("t{}_{}", std::process::id(), COUNTER.fetch_add(1, Ordering::Relaxed));
+        // Other test programs use the same services, and process ids come round again.
+        let name = format!("t{:016x}", fastrand::u64(..));
         let postgres_url = tokio::task::block_in_place(|| postgres.create_database(&name)).expect("a database");
         Self {
             topic: format!("{name}.checks"),

@@ -99,7 +99,8 @@ async fn what_is_scraped_is_what_is_logged() {
             .await;
     let consumed = until(&of_consumer, "stored", |now| {
         let counted = now["rows_stored_total"] + dead_lettered(now);
-        counted >= 6.0 && now["batch_records_sum"] >= 6.0 && now["records_lag"] == 0.0
+        let sizes_and_times = now["batch_duration_seconds_count"] == now["batch_records_count"];
+        counted >= 6.0 && now["batch_records_sum"] >= 6.0 && sizes_and_times && now["records_lag"] == 0.0
     })
     .await;
     for address in [&of_producer, &of_consumer] {
@@ -301,7 +302,9 @@ async fn targets_are_shown_where_that_is_wanted() {
     assert!(of("probe_duration_seconds").iter().all(|took| (0.0..60.0).contains(took)));
     let phases = ["resolve", "connect", "processing", "transfer"];
     let phases = phases.map(|phase| value(&format!("probe_http_duration_seconds{{target=\"bad\",phase=\"{phase}\"}}")));
-    assert!((phases.iter().sum::<f64>() - of("probe_duration_seconds")[1]).abs() < 0.1, "{phases:?}");
+    // Between the phases there is next to nothing, unless the machine is busy.
+    let between = of("probe_duration_seconds")[1] - phases.iter().sum::<f64>();
+    assert!((-0.001..3.0).contains(&between), "{between} s between {phases:?}");
     assert!(!text.contains("slotwatch_probe") && text.ends_with("# EOF\n"));
     stop(producer).await;
 }

@@ -219,7 +219,7 @@ async fn a_retry_that_is_killed_goes_on_where_it_was() {
     world.run_unread("consumer", &["dead-letters", "--json"], &[]).await;
 
     let said = tool(&world, &["--retry"]).await;
-    assert!(said[0].starts_with(&format!("{before} sent again")), "{before}: {said:?}");
+    assert!(said.iter().any(|line| line.starts_with(&format!("{before} sent again"))), "{before}: {said:?}");
     // What had been sent when it was killed, and was not remembered yet, may be there twice.
     let consumer = world.start("consumer", &[], &[]);
     world.until_stored("all of them", |rows| rows.len() >= 1000).await;

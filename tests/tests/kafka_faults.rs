@@ -60,7 +60,7 @@ async fn the_producer_is_idle_and_cut_off() {
     let variables = [("KAFKA_BROKERS", brokers.as_str()), ("SITE_URL", &url), ("SITE_INTERVAL", "1h")];
     let consumer = world.start("consumer", &[], &[]);
     let producer = world.start("producer", &[], &variables);
-    world.until_stored("the first row", |rows| rows.len() == 1).await;
+    world.until_stored("the first row", |rows| !rows.is_empty()).await;
     proxy.set(Link::Cut);
     until_times(&producer, LOST, 1).await;
     proxy.heal();
@@ -254,7 +254,9 @@ async fn the_topic_is_deleted_and_made_anew() {
         // Else who looks for the offsets again, when there are as many records as before, would pass over all of them.
         assert_eq!(fed.world.offsets().await, 0);
     }
-    fed.ends_having_said(&["the topic was created anew"; 3], &["kafka client error"]).await;
+    // A topic may be listed before all of its partitions are there.
+    let perhaps = ["kafka client error", "kafka does not say which offsets it has"];
+    fed.ends_having_said(&["the topic was created anew"; 3], &perhaps).await;
 }
 
 /// What is no row has nowhere to go: it and what comes after it waits, and nothing is passed over.

@@ -6,7 +6,7 @@ use std::net::SocketAddr;
 use std::time::Duration;
 
 use local::postgres::Postgres;
-use tests::{Fed, Link, Proxy, World, said, until_log};
+use tests::{Fed, Link, Proxy, World, said, until, until_log};
 use url::Url;
 
 const AGAIN: &str = "records are stored again";
@@ -39,6 +39,14 @@ async fn as_owner(world: World) -> (Fed, Proxy) {
     (Fed::new(world, &[("POSTGRES_URL", url.as_str())]).await, proxy)
 }
 
+/// Breaks our connection, and waits for its end, so that it does not break amid what comes next.
+async fn reset(fed: &Fed, proxy: &Proxy) {
+    proxy.reset();
+    let ours = "SELECT FROM pg_stat_activity
+                WHERE datname = current_database() AND application_name = 'slotwatch-consumer'";
+    until("the end of our session", async || fed.world.query(ours).await.is_empty()).await;
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn away_for_a_while() {
     let (fed, proxy) = behind_relay(World::new().await, &[]).await;
@@ -68,17 +76,17 @@ async fn behind_a_slow_link() {
 #[tokio::test(flavor = "multi_thread")]
 async fn silent() {
     let (fed, proxy) =
-        behind_relay(World::new().await, &[("POSTGRES_TIMEOUT", "1s"), ("POSTGRES_CONNECT_TIMEOUT", "1s")]).await;
+        behind_relay(World::new().await, &[("POSTGRES_TIMEOUT", "4s"), ("POSTGRES_CONNECT_TIMEOUT", "4s")]).await;
     let mut fed = fed.settled().await;
     for (link, times) in [(Link::Stalled, 1), (Link::Deaf, 2)] {
         proxy.set(link);
         fed.feed().await;
-        until_log(&fed.consumer, "silent", |log| said(log, "no answer within 1s") == times).await;
+        until_log(&fed.consumer, "silent", |log| said(log, "no answer within 4s") == times).await;
         proxy.heal();
         fed.is_stored().await;
         until_log(&fed.consumer, AGAIN, |log| said(log, AGAIN) == times).await;
     }
-    fed.ends_well(&["no answer within 1s", "no answer within 1s"]).await;
+    fed.ends_well(&["no answer within 4s", "no answer within 4s"]).await;
 }
 
 /// Shut down in an orderly manner, and killed where it stands; both times it comes back.
@@ -118,7 +126,7 @@ async fn read_only_for_a_while() {
     let mut fed = fed.settled().await;
     let database = fed.world.name.clone();
     fed.world.query(&format!("ALTER DATABASE {database} SET default_transaction_read_only = on")).await;
-    proxy.reset();
+    reset(&fed, &proxy).await;
     fed.feed().await;
     fed.says("read-only transaction").await;
     fed.world.query(&format!("ALTER DATABASE {database} RESET default_transaction_read_only")).await;
@@ -133,7 +141,7 @@ async fn out_of_connections() {
     let mut fed = fed.settled().await;
     let role = fed.world.name.clone();
     fed.world.query(&format!("ALTER ROLE {role} CONNECTION LIMIT 0")).await;
-    proxy.reset();
+    reset(&fed, &proxy).await;
     fed.feed().await;
     fed.says("too many connections").await;
     fed.world.query(&format!("ALTER ROLE {role} CONNECTION LIMIT -1")).await;
@@ -150,7 +158,7 @@ async fn the_password_is_changed_while_we_run() {
     let (fed, proxy) = as_owner(world).await;
     let mut fed = fed.settled().await;
     fed.world.query(&format!("ALTER ROLE {role} PASSWORD 'other'")).await;
-    proxy.reset();
+    reset(&fed, &proxy).await;
     fed.feed().await;
     fed.says("password authentication failed").await;
     fed.world.query(&format!("ALTER ROLE {role} PASSWORD '{PASSWORD}'")).await;

@@ -80,7 +80,7 @@ async fn the_table_is_locked_for_a_while() {
 async fn deadlocked() {
     let world = World::new().await;
     // Long enough for the other session to wait, too, and shorter than our patience with locks.
-    world.query(&format!("ALTER DATABASE {} SET deadlock_timeout = '4s'", world.name)).await;
+    world.query(&format!("ALTER DATABASE {} SET deadlock_timeout = '2s'", world.name)).await;
     let mut fed = Fed::new(world, &[]).await.settled().await;
     let (mut other, _driver) = fed.world.connect().await;
     other.batch_execute("SET deadlock_timeout = '10min'").await.unwrap();

@@ -125,7 +125,7 @@ async fn without_java_the_demo_falls_back_to_an_embedded_broker_and_says_so() {
         ("JAVA_HOME", "/no/such/java"),
         ("KAFKA_BROKERS", ""),
         ("POSTGRES_URL", &world.postgres_url),
-        ("DEMO_SECONDS", "5"),
+        ("DEMO_SECONDS", "10"),
     ];
     let mut demo = Process::start(&binary("local"), &["demo"], variables).unwrap();
     let status = patiently("the demo", demo.wait()).await.unwrap();

@@ -90,5 +90,10 @@ async fn name_servers_that_are_gone_are_ours() {
     drop(dns);
     until("the end of the name server", async || tokio::net::UdpSocket::bind(&address).await.is_ok()).await;
     let ours = (State::Unmeasured, Some(FailureClass::Resolver));
-    assert_eq!(verdicts().await, [ours.clone(), ours]);
+    let mut seen = verdicts().await;
+    // A machine that stood still at a deadline says nothing of name servers.
+    while seen.iter().any(|(_, class)| *class == Some(FailureClass::Resources)) {
+        seen = verdicts().await;
+    }
+    assert_eq!(seen, [ours.clone(), ours]);
 }

@@ -110,12 +110,13 @@ async fn a_check_that_runs_is_finished_and_one_that_cannot_be_is_unmeasured() {
         Site::start(Behaviour::Respond(Response::ok("fine").slow(slow, std::time::Duration::ZERO))).await.unwrap();
     let endless = Site::start(Behaviour::Silent).await.unwrap();
     let entry = |name: &str, site: &Site| {
-        format!("[[targets]]\nname = '{name}'\nurl = '{}'\ninterval = '1h'\ntimeout = '10m'\n", site.url("127.0.0.1"))
+        format!("[[targets]]\nname = '{name}'\nurl = '{}'\ninterval = '168h'\ntimeout = '10m'\n", site.url("127.0.0.1"))
     };
     let file = world.file("targets.toml", &(entry("slow", &site) + &entry("endless", &endless)));
     let consumer = world.start("consumer", &[], &[]);
     let producer = world.start("producer", &[], &[("SCHEDULE_TARGETS_FILE", &file), ("STOP_GRACE", "16s")]);
     until_hit(&site, 1).await;
+    until_hit(&endless, 1).await;
     ends_well(producer, Signal::TERM).await;
     let rows = world.until_stored("both results", |rows| rows.len() == 2).await;
     let state =

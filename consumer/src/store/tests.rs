@@ -260,7 +260,8 @@ async fn every_partition_has_its_owner_named_before_it_is_stored() {
     };
     assert_eq!(owned(&mut store).await, [true, true], "those that are new");
     let mut other = Store::new(settings);
-    execute(&mut other, "SELECT pg_terminate_backend(backend_pid) FROM consumer_offsets WHERE partition = 0").await;
+    execute(&mut other, "SELECT pg_terminate_backend(backend_pid, 60000) FROM consumer_offsets WHERE partition = 0")
+        .await;
     // The first try finds the connection dead.
     loop {
         match store.write(&[row("a", 0)], &Ahead::default(), &topic(), &[step(0, 0, 1)], now()).await {

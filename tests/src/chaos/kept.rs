@@ -37,8 +37,8 @@ pub(super) struct Life {
     pub(super) started: Option<i64>,
     /// When scheduling ended, by its own account; `None` for one that was killed.
     pub(super) stopped: Option<i64>,
-    /// When it was killed.
-    pub(super) killed: Option<i64>,
+    /// When it was killed: it lived at the first of these, and was gone at the second.
+    pub(super) killed: Option<(i64, i64)>,
     /// How many results it left in its spool; `None` for one that ended before it knew, and for consumers.
     spooled: Option<i64>,
 }
@@ -89,11 +89,12 @@ impl Kept {
     }
 
     async fn kill(&self, mut process: Process) -> anyhow::Result<Life> {
-        let killed = i64::try_from(SystemTime::now().duration_since(UNIX_EPOCH)?.as_millis())?;
+        let lived = now()?;
         process.signal(Signal::KILL)?;
         process.wait().await?;
+        let gone = now()?;
         self.keep_log(&process)?;
-        Ok(Life { killed: Some(killed), ..life(&process.log()) })
+        Ok(Life { killed: Some((lived, gone)), ..life(&process.log()) })
     }
 
     async fn stop(&self, mut process: Process) -> anyhow::Result<Life> {
@@ -112,6 +113,10 @@ impl Kept {
         let mut file = OpenOptions::new().create(true).append(true).open(path)?;
         writeln!(file, "{}", process.log().join("\n"))
     }
+}
+
+fn now() -> anyhow::Result<i64> {
+    Ok(i64::try_from(SystemTime::now().duration_since(UNIX_EPOCH)?.as_millis())?)
 }
 
 fn life(log: &[String]) -> Life {

@@ -76,8 +76,11 @@ impl Owed {
         let mut owed = Self::default();
         let unfinished = i64::try_from(UNFINISHED.as_millis()).unwrap_or(i64::MAX);
         for life in lives {
-            let (Some(started), Some(ended)) = (life.started, life.stopped.or(life.killed)) else { continue };
-            let certain_until = if life.stopped.is_some() { ended } else { ended - unfinished };
+            let (started, certain_until, ended) = match *life {
+                Life { started: Some(started), stopped: Some(stopped), .. } => (started, stopped, stopped),
+                Life { started: Some(started), killed: Some((lived, gone)), .. } => (started, lived - unfinished, gone),
+                _ => continue,
+            };
             for target in targets {
                 let rhythm = Rhythm::new(target, INTERVAL);
                 for slot in rhythm.between(rhythm.latest(started), ended) {
