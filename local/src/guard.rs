@@ -6,9 +6,10 @@
 //! process groups of their own, out of reach of a terminal's Ctrl-C. The kernel's parent-death signal would not do, as it
 //! follows the thread that started the child and not the process.
 
-use std::fs::{self, File};
+use std::fs::{self, DirBuilder, File};
 use std::io::Write;
 use std::os::fd::AsFd;
+use std::os::unix::fs::DirBuilderExt as _;
 use std::os::unix::process::{CommandExt, ExitStatusExt};
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, ExitStatus, Stdio};
@@ -45,7 +46,7 @@ pub(crate) struct Guarded {
 }
 
 impl Guarded {
-    /// Puts a guard beside `home`; `signal` is what it ends the service with.
+    /// Puts a guard beside `home`, and then makes it if it is temporary; `signal` is what it ends the service with.
     pub(crate) fn new(service: &'static str, home: &Home, user: Option<User>, signal: &str) -> Result<Guarded, Error> {
         let guard = Command::new("sh")
             .args(["-c", include_str!("guard.sh"), "guard", signal])
@@ -57,6 +58,10 @@ impl Guarded {
             .process_group(0)
             .spawn()
             .map_err(doing("starting the guard of a service"))?;
+        if !home.keep {
+            let made = DirBuilder::new().recursive(true).mode(0o700).create(&home.path);
+            made.map_err(doing(format!("creating {}", home.path.display())))?;
+        }
         Ok(Guarded {
             service,
             home: home.path.clone(),

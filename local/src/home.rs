@@ -17,7 +17,8 @@ pub(crate) struct Home {
 }
 
 impl Home {
-    /// The folder `service` below `data`, or a temporary one whose removal is the caller's business from here on.
+    /// The folder `service` below `data`, or the path of a temporary one that is to be made when somebody is there to
+    /// remove it.
     pub(crate) fn new(data: Option<&Path>, service: &str) -> Result<Home, Error> {
         match data {
             Some(data) => {
@@ -27,8 +28,9 @@ impl Home {
                 Ok(Home { path, keep: true })
             }
             None => {
-                let folder = tempfile::Builder::new().prefix(&format!("slotwatch-{service}-")).tempdir();
-                Ok(Home { path: folder.map_err(doing("creating a temporary folder"))?.keep(), keep: false })
+                let path = std::env::temp_dir().join(format!("slotwatch-{service}-{}", &random()?[..16]));
+                let path = std::path::absolute(&path).map_err(doing(format!("resolving {}", path.display())))?;
+                Ok(Home { path, keep: false })
             }
         }
     }
