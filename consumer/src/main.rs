@@ -9,6 +9,7 @@ use consumer::pipeline;
 use consumer::settings::{DeadLetterSettings, MigrateSettings, Settings};
 use consumer::status;
 use shared::lifecycle::stop_on_signals;
+use shared::output::print;
 use shared::telemetry::Log;
 
 /// Batch-inserts check results from Kafka into Postgres, each once.
@@ -67,8 +68,9 @@ fn main() -> ExitCode {
             .start::<Settings, _>(|loaded| Ok(loaded.settings))
             .map(|settings| work(&settings.log, status::run(&settings, options, stop))),
         Command::Completions { shell } => {
-            clap_complete::generate(shell, &mut Cli::command(), "consumer", &mut std::io::stdout());
-            Ok(Ok(()))
+            let mut script = Vec::new();
+            clap_complete::generate(shell, &mut Cli::command(), "consumer", &mut script);
+            Ok(print(&String::from_utf8_lossy(&script)).map(drop).map_err(Into::into))
         }
     };
     match ended {

@@ -7,6 +7,7 @@ use anyhow::Context as _;
 use shared::admin::{Metrics, Ready};
 use shared::backoff::Backoff;
 use shared::kafka::{ClientEvents, ensure_topics};
+use shared::output::print;
 use tokio::runtime::Handle;
 use tokio::sync::mpsc;
 use tokio::task::JoinSet;
@@ -174,10 +175,11 @@ pub async fn migrate(settings: &Postgres, stop: CancellationToken) -> anyhow::Re
             Err(error) => return Err(error.into()),
         }
     };
-    match count {
-        0 => println!("the tables are up to date"),
-        count => println!("{count} migrations applied"),
-    }
+    let text = match count {
+        0 => "the tables are up to date\n".to_owned(),
+        count => format!("{count} migrations applied\n"),
+    };
+    let _ = print(&text)?;
     Ok(())
 }
 

@@ -114,7 +114,9 @@ fn work() -> anyhow::Result<ExitCode> {
 
 async fn run(args: Args, hangups: mpsc::Receiver<()>, stop: CancellationToken) -> anyhow::Result<ExitCode> {
     if let Some(Command::Completions { shell }) = args.command {
-        clap_complete::generate(shell, &mut Args::command(), "producer", &mut std::io::stdout());
+        let mut script = Vec::new();
+        clap_complete::generate(shell, &mut Args::command(), "producer", &mut script);
+        let _ = print(&String::from_utf8_lossy(&script))?;
         return Ok(ExitCode::SUCCESS);
     }
     if let Some(Command::Import(import)) = &args.command {

@@ -3,8 +3,8 @@
 use std::io::{self, ErrorKind, Write as _};
 use std::ops::ControlFlow;
 
-/// Writes `text` to standard output in one go, so that no line of a log gets into it. Whoever reads may have seen enough before the end:
-/// then it is over, which is no error.
+/// Writes `text` to standard output, a short one in one piece. Whoever reads may have seen enough before the end: then it is over, which
+/// is no error.
 ///
 /// # Errors
 /// Standard output takes nothing more, but not because nobody reads it.

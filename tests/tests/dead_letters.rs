@@ -111,7 +111,9 @@ async fn a_mixed_topic_never_stops_the_consumer() {
 /// Runs `consumer dead-letters` without any setting about Postgres, and returns its lines.
 async fn tool(world: &World, arguments: &[&str]) -> Vec<String> {
     let arguments: Vec<&str> = ["dead-letters"].iter().chain(arguments).copied().collect();
-    ended(world.start("consumer", &arguments, &[("POSTGRES_URL", "")]), 0).await.log()
+    let lines = ended(world.start("consumer", &arguments, &[("POSTGRES_URL", "")]), 0).await.log();
+    // Its log is none of its answers.
+    lines.into_iter().filter(|line| !line.starts_with("{\"timestamp\":")).collect()
 }
 
 async fn json_of(world: &World, arguments: &[&str]) -> Vec<Value> {
@@ -217,9 +219,10 @@ async fn a_retry_that_is_killed_goes_on_where_it_was() {
     assert!((1..1000).contains(&before), "{before} wait");
     world.run_unread("consumer", &["dead-letters"], &[]).await;
     world.run_unread("consumer", &["dead-letters", "--json"], &[]).await;
+    world.run_unread("consumer", &["dead-letters", "--retry", "--limit", "0"], &[]).await;
 
     let said = tool(&world, &["--retry"]).await;
-    assert!(said.iter().any(|line| line.starts_with(&format!("{before} sent again"))), "{before}: {said:?}");
+    assert!(said[0].starts_with(&format!("{before} sent again")), "{before}: {said:?}");
     // What had been sent when it was killed, and was not remembered yet, may be there twice.
     let consumer = world.start("consumer", &[], &[]);
     world.until_stored("all of them", |rows| rows.len() >= 1000).await;

@@ -63,6 +63,12 @@ async fn whoever_reads_may_have_seen_enough() {
     for arguments in [&["--once"][..], &["--once", "--json"], &["targets"], &["targets", "--json"]] {
         world.run_unread("producer", arguments, &variables).await;
     }
+    for name in ["producer", "consumer"] {
+        for arguments in [&["--check-config"][..], &["--print-config"], &["completions", "bash"]] {
+            world.run_unread(name, arguments, &variables).await;
+        }
+    }
+    world.run_unread("consumer", &["migrate"], &[]).await;
 }
 
 #[tokio::test(flavor = "multi_thread")]

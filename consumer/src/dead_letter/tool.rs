@@ -118,11 +118,12 @@ fn retry(settings: &Settings, options: &Options, mut reader: Reader) -> anyhow::
         .into_iter()
         .try_for_each(|(partition, done)| retry_partition(&mut reader, &letters, options, partition, done, &mut tally));
     drop(reader);
-    for (obstacle, count) in &tally.obstacles {
-        println!("{count} cannot be sent again: {obstacle}");
-    }
-    println!("{} sent again to topic `{}`", tally.sent, settings.kafka.topic);
-    ended
+    let obstacle = |(obstacle, count): (&_, &_)| format!("{count} cannot be sent again: {obstacle}\n");
+    let obstacles: String = tally.obstacles.iter().map(obstacle).collect();
+    let printed = print(&format!("{obstacles}{} sent again to topic `{}`\n", tally.sent, settings.kafka.topic));
+    ended?;
+    let _ = printed?;
+    Ok(())
 }
 
 /// What became of the letters that were wanted.

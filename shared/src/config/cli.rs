@@ -2,6 +2,7 @@ use std::path::PathBuf;
 use std::process::ExitCode;
 
 use super::{ConfigError, Environment, Loaded, Settings, load};
+use crate::output::print;
 
 /// The options about configuration that both binaries have.
 #[derive(Clone, Debug, clap::Args)]
@@ -31,15 +32,21 @@ impl Cli {
             eprintln!("error: {error}");
             ExitCode::from(2)
         };
+        let say = |text: &str| {
+            print(text).map(drop).map_err(|error| {
+                eprintln!("error: standard output: {error}");
+                ExitCode::FAILURE
+            })
+        };
         // An empty CONFIG_FILE means none, as an empty value does everywhere.
         let file = self.config.as_deref().filter(|path| !path.as_os_str().is_empty());
         let loaded: Loaded<T> = load(file, &Environment::of_process()).map_err(refused)?;
         if self.print_config {
-            print!("{}", loaded.print().map_err(refused)?);
+            say(&loaded.print().map_err(refused)?)?;
         }
         let made = make(loaded).map_err(refused)?;
         if self.check_config {
-            println!("configuration is good");
+            say("configuration is good\n")?;
         }
         if self.check_config || self.print_config {
             return Err(ExitCode::SUCCESS);
