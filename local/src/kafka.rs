@@ -23,7 +23,7 @@ const JVM: [&str; 5] = ["-Xms64m", "-Xmx256m", "-XX:+UseSerialGC", "-XX:TieredSt
 const PORT_ATTEMPTS: u32 = 5;
 /// Kafka's own default, so that a machine that stands still for a while does not cost a broker its place.
 const SESSION: Duration = Duration::from_secs(9);
-const SESSION_AFTER_KILL: Duration = Duration::from_secs(2);
+const SESSION_AFTER_KILL: Duration = Duration::from_secs(4);
 const METADATA_WITHIN: Duration = Duration::from_secs(2);
 
 /// A Kafka cluster to talk to; one of ours ends when this is dropped, or when its owner ends.

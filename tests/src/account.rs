@@ -76,6 +76,11 @@ pub async fn stop(mut process: Process) -> Process {
     process
 }
 
+/// Whether the producer found that it did not run when the check's deadline came, which says nothing of the site.
+pub fn stalled(result: &CheckResult) -> bool {
+    result.outcome.failure.as_ref().is_some_and(|failure| failure.detail.starts_with("this process did not run"))
+}
+
 /// A result as `state class phase`, as in `down tls tls`.
 pub fn verdict(result: &CheckResult) -> String {
     let mut words = vec![result.outcome.state.as_str().to_owned()];

@@ -12,7 +12,7 @@ mod proxy;
 mod topic;
 mod world;
 
-pub use account::{Slot, due, due_between, logged, said, stop, until_log, verdict};
+pub use account::{Slot, due, due_between, logged, said, stalled, stop, until_log, verdict};
 pub use fed::{Fed, complaints};
 pub use letters::{GOLDEN_SECOND, Plain, golden};
 pub use messages::{NEW_YEAR, Sent, message, messages};

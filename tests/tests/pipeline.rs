@@ -44,7 +44,7 @@ async fn every_slot_that_was_due_is_stored_once_and_failures_have_their_own_clas
         target("wrong", &fine.url("fine.test"), "regex = 'Goodbye'"),
         target("expired", &expired.url("expired.test"), ""),
         target("killed", &killed.url("killed.test"), ""),
-        target("silent", &silent.url("silent.test"), "timeout = '1500ms'"),
+        target("silent", &silent.url("silent.test"), "timeout = '3s'"),
         target("cut", &cut.url("cut.test"), ""),
         target("nowhere", "http://nowhere.test/", ""),
     ];
@@ -116,7 +116,7 @@ async fn columns_are_true(world: &World) {
              WHEN 'hop' THEN redirects = 1 AND redirect_elapsed > 0 AND http_status_code = 200 AND host = 'hop.test'
              WHEN 'wrong' THEN NOT http_regex_found AND http_status_code = 200
              WHEN 'silent' THEN (http_start + http_elapsed * interval '1 microsecond'
-                    >= scheduled_at + (lateness + 1499000) * interval '1 microsecond')
+                    >= scheduled_at + (lateness + 2999000) * interval '1 microsecond')
                 AND first_byte_elapsed > 0 AND transfer_elapsed IS NULL
              WHEN 'cut' THEN body_bytes = 16 AND http_status_code = 200
              WHEN 'nowhere' THEN ip IS NULL AND dns_error LIKE '%NXDOMAIN%' AND http_start IS NULL AND http_elapsed IS NULL

@@ -42,7 +42,7 @@ fn in_order(records: &[Record]) {
             continue;
         }
         let slot = result.meta.scheduled_at.as_millis();
-        let began = result.http.start.unwrap();
+        let Some(began) = result.http.start else { continue };
         let ended = began + result.http.elapsed.unwrap() as f64 / 1e6;
         let before = last.insert(result.meta.target.clone(), (slot, began));
         let in_order = before.is_none_or(|(before, its_begin)| before < slot || before > slot && ended >= its_begin);
@@ -123,8 +123,8 @@ async fn a_full_spool_drops_the_oldest_and_says_how_many() {
         };
         let (absent, stored) = (of(&absent), of(&stored));
         let (Some(first), Some(last)) = (absent.first(), absent.last()) else { panic!("{name} lost nothing") };
-        // Two checks that run at the same time may end in either order.
-        let between = |slot: &&i64| **slot > first + 1000 && **slot < last - 1000;
+        // Checks that run at the same time may end in either order.
+        let between = |slot: &&i64| **slot > first + 3000 && **slot < last - 3000;
         assert_eq!(stored.iter().find(between), None, "{name}: a result was dropped before an older one");
     }
     let records = tokio::task::block_in_place(|| read_topic(kafka.brokers(), &world.topic));
