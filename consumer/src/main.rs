@@ -70,7 +70,7 @@ fn main() -> ExitCode {
         Command::Completions { shell } => {
             let mut script = Vec::new();
             clap_complete::generate(shell, &mut Cli::command(), "consumer", &mut script);
-            Ok(print(&String::from_utf8_lossy(&script)).map(drop).map_err(Into::into))
+            Ok(print(script).map(drop).map_err(Into::into))
         }
     };
     match ended {

@@ -179,7 +179,7 @@ pub async fn migrate(settings: &Postgres, stop: CancellationToken) -> anyhow::Re
         0 => "the tables are up to date\n".to_owned(),
         count => format!("{count} migrations applied\n"),
     };
-    let _ = print(&text)?;
+    print(text)?;
     Ok(())
 }
 

@@ -66,7 +66,7 @@ struct Look {
 pub async fn run(settings: &Settings, options: Options, stop: CancellationToken) -> anyhow::Result<()> {
     let status = stop.run_until_cancelled(status(settings)).await.context("stopped before there was an answer")??;
     let text = if options.json { serde_json::to_string(&status)? } else { show(&status) };
-    let _ = print(&(text + "\n"))?;
+    print(text + "\n")?;
     Ok(())
 }
 

@@ -23,6 +23,7 @@ const JVM: [&str; 5] = ["-Xms64m", "-Xmx256m", "-XX:+UseSerialGC", "-XX:TieredSt
 const PORT_ATTEMPTS: u32 = 5;
 /// Kafka's own default, so that a machine that stands still for a while does not cost a broker its place.
 const SESSION: Duration = Duration::from_secs(9);
+/// The successor of a broker that was killed waits until the dead one has lost its place.
 const SESSION_AFTER_KILL: Duration = Duration::from_secs(4);
 const METADATA_WITHIN: Duration = Duration::from_secs(2);
 
@@ -166,7 +167,6 @@ impl Kafka {
     /// Kills the broker where it stands and waits until it is gone; its data and its ports stay.
     pub fn kill(&mut self) -> Result<(), Error> {
         let broker = self.own()?;
-        // The place of the dead one is not free any earlier.
         broker.session = SESSION_AFTER_KILL;
         broker.configure()?;
         broker.guarded.end(Signal::KILL)

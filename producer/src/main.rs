@@ -116,7 +116,7 @@ async fn run(args: Args, hangups: mpsc::Receiver<()>, stop: CancellationToken) -
     if let Some(Command::Completions { shell }) = args.command {
         let mut script = Vec::new();
         clap_complete::generate(shell, &mut Args::command(), "producer", &mut script);
-        let _ = print(&String::from_utf8_lossy(&script))?;
+        print(script)?;
         return Ok(ExitCode::SUCCESS);
     }
     if let Some(Command::Import(import)) = &args.command {
@@ -247,7 +247,7 @@ fn print_list<T: Serialize>(list: &[T], table: impl Fn(&[T]) -> Table, json: boo
     } else {
         format!("{}\n", table(list))
     };
-    let _ = print(&text)?;
+    print(text)?;
     Ok(())
 }
 

@@ -16,6 +16,11 @@ use crate::world::{LOOK, PATIENCE};
 /// A target's name and a slot in milliseconds of Unix time.
 pub type Slot = (String, i64);
 
+/// This moment in milliseconds of Unix time.
+pub fn now() -> i64 {
+    jiff::Timestamp::now().as_millisecond()
+}
+
 /// The value of a field in the first line of a log that has it.
 ///
 /// # Panics
@@ -79,6 +84,17 @@ pub async fn stop(mut process: Process) -> Process {
 /// Whether the producer found that it did not run when the check's deadline came, which says nothing of the site.
 pub fn stalled(result: &CheckResult) -> bool {
     result.outcome.failure.as_ref().is_some_and(|failure| failure.detail.starts_with("this process did not run"))
+}
+
+/// Checks, and once more, three times at most, while this machine stands still at a deadline.
+pub async fn awake(check: impl AsyncFn() -> Vec<CheckResult>) -> Vec<CheckResult> {
+    let mut results = check().await;
+    for _ in 0..3 {
+        if results.iter().any(stalled) {
+            results = check().await;
+        }
+    }
+    results
 }
 
 /// A result as `state class phase`, as in `down tls tls`.

@@ -12,10 +12,10 @@ mod proxy;
 mod topic;
 mod world;
 
-pub use account::{Slot, due, due_between, logged, said, stalled, stop, until_log, verdict};
+pub use account::{Slot, awake, due, due_between, logged, now, said, stalled, stop, until_log, verdict};
 pub use fed::{Fed, complaints};
 pub use letters::{GOLDEN_SECOND, Plain, golden};
 pub use messages::{NEW_YEAR, Sent, message, messages};
 pub use proxy::{Link, Proxy};
 pub use topic::{Record, each_record, read_topic, send};
-pub use world::{Stored, World, binary, patiently, until, until_hit};
+pub use world::{SESSIONS, Stored, World, binary, patiently, until, until_hit};

@@ -21,6 +21,9 @@ use crate::{Record, Sent, Slot, read_topic, send};
 pub(crate) const PATIENCE: Duration = Duration::from_secs(60);
 /// How often one looks whether it has come; to look without a pause would starve those that are awaited.
 pub(crate) const LOOK: Duration = Duration::from_millis(50);
+/// The consumers' sessions in a world's database, for a query to go on from.
+pub const SESSIONS: &str =
+    "FROM pg_stat_activity WHERE datname = current_database() AND application_name = 'slotwatch-consumer'";
 const PARTITIONS: i32 = 2;
 
 /// Started once a test program, unless `KAFKA_BROKERS` and `POSTGRES_URL` name services.

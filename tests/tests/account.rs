@@ -1,20 +1,14 @@
 //! What Postgres says was due, stored and absent is what the schedule's arithmetic says.
 
-#![expect(clippy::unwrap_used, reason = "a test that cannot go on panics")]
-
 use std::collections::{BTreeMap, BTreeSet};
-use std::time::{Duration, SystemTime, UNIX_EPOCH};
+use std::time::Duration;
 
 use local::site::{Behaviour, Response, Site};
 use rustix::process::Signal;
-use tests::{Slot, World, due_between, logged, patiently, stop, until};
+use tests::{Slot, World, due_between, logged, now, patiently, stop, until};
 
 const NAMES: [&str; 3] = ["a", "b", "c"];
 const INTERVAL: Duration = Duration::from_secs(1);
-
-fn now_millis() -> i64 {
-    i64::try_from(SystemTime::now().duration_since(UNIX_EPOCH).unwrap().as_millis()).unwrap()
-}
 
 /// The slots of each target, counted.
 fn counts(slots: &BTreeSet<Slot>) -> BTreeMap<String, i64> {
@@ -39,9 +33,9 @@ async fn slots_of_a_time_without_a_producer_are_absent() {
     world.until_stored("rows before the gap", |rows| rows.len() >= 9).await;
     first.signal(Signal::KILL).unwrap();
     patiently("the end", first.wait()).await.unwrap();
-    let killed_at = now_millis();
+    let killed_at = now();
     // Two slots of each target at least.
-    while due_between((killed_at, now_millis()), &NAMES, INTERVAL).len() < 4 * NAMES.len() {
+    while due_between((killed_at, now()), &NAMES, INTERVAL).len() < 4 * NAMES.len() {
         tokio::time::sleep(Duration::from_millis(50)).await;
     }
     let second = world.start("producer", &[], &variables);

@@ -2,13 +2,13 @@
 
 #![expect(clippy::unwrap_used, reason = "a test that cannot go on panics")]
 
-use std::time::{Duration, SystemTime, UNIX_EPOCH};
+use std::time::Duration;
 
 use local::kafka::Kafka;
 use local::process::Process;
 use local::site::{Behaviour, Response, Site};
 use rustix::process::Signal;
-use tests::{Proxy, World, due, due_between, logged, patiently, stop, until, until_hit};
+use tests::{Proxy, World, due, due_between, logged, now, patiently, stop, until, until_hit};
 
 const SECOND: Duration = Duration::from_secs(1);
 
@@ -60,7 +60,7 @@ async fn a_killed_producer_loses_no_finished_check() {
     let variables = [("SCHEDULE_TARGETS_FILE", file.as_str()), ("KAFKA_BROKERS", &brokers)];
     let mut first = world.start("producer", &[], &variables);
     until_hit(&site, 24).await;
-    let killed_at = i64::try_from(SystemTime::now().duration_since(UNIX_EPOCH).unwrap().as_millis()).unwrap();
+    let killed_at = now();
     first.signal(Signal::KILL).unwrap();
     patiently("the end", first.wait()).await.unwrap();
     let started = logged(&first, "schedule.started_at_ms");

@@ -6,7 +6,7 @@ use std::net::SocketAddr;
 use std::time::Duration;
 
 use local::postgres::Postgres;
-use tests::{Fed, Link, Proxy, World, said, until, until_log};
+use tests::{Fed, Link, Proxy, SESSIONS, World, said, until, until_log};
 use url::Url;
 
 const AGAIN: &str = "records are stored again";
@@ -42,9 +42,8 @@ async fn as_owner(world: World) -> (Fed, Proxy) {
 /// Breaks our connection, and waits for its end, so that it does not break amid what comes next.
 async fn reset(fed: &Fed, proxy: &Proxy) {
     proxy.reset();
-    let ours = "SELECT FROM pg_stat_activity
-                WHERE datname = current_database() AND application_name = 'slotwatch-consumer'";
-    until("the end of our session", async || fed.world.query(ours).await.is_empty()).await;
+    let ours = format!("SELECT {SESSIONS}");
+    until("the end of our session", async || fed.world.query(&ours).await.is_empty()).await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -111,9 +110,8 @@ async fn restarting() {
 async fn our_session_is_ended_by_an_administrator() {
     let (fed, _proxy) = behind_relay(World::new().await, &[]).await;
     let mut fed = fed.settled().await;
-    let ended = "SELECT pg_terminate_backend(pid) FROM pg_stat_activity
-                 WHERE datname = current_database() AND application_name = 'slotwatch-consumer'";
-    assert_eq!(fed.world.query(ended).await.len(), 1);
+    let ended = format!("SELECT pg_terminate_backend(pid) {SESSIONS}");
+    assert_eq!(fed.world.query(&ended).await.len(), 1);
     fed.feed().await;
     fed.is_stored().await;
     // Whether the loss is noticed before the next batch or by it is a matter of chance.

@@ -1,7 +1,7 @@
 //! Someone alters the tables, locks them, or takes the database away under a running consumer: it says so once, needs no restart,
 //! and the account is exact afterwards.
 
-use tests::{Fed, NEW_YEAR, World, message, messages, until};
+use tests::{Fed, NEW_YEAR, SESSIONS, World, message, messages, until};
 
 const AGAIN: &str = "records are stored again";
 
@@ -87,9 +87,8 @@ async fn deadlocked() {
     let transaction = other.transaction().await.unwrap();
     transaction.batch_execute("LOCK TABLE checks IN EXCLUSIVE MODE").await.unwrap();
     fed.feed().await;
-    let waits = "SELECT count(*) FROM pg_stat_activity WHERE datname = current_database()
-                 AND application_name = 'slotwatch-consumer' AND wait_event_type = 'Lock'";
-    until("our wait", async || fed.world.query(waits).await[0].get::<_, i64>(0) > 0).await;
+    let waits = format!("SELECT count(*) {SESSIONS} AND wait_event_type = 'Lock'");
+    until("our wait", async || fed.world.query(&waits).await[0].get::<_, i64>(0) > 0).await;
     transaction.batch_execute("UPDATE consumer_offsets SET updated_at = now()").await.unwrap();
     transaction.rollback().await.unwrap();
     fed.is_stored().await;

@@ -15,7 +15,7 @@ use producer::settings::{Family, Settings};
 use producer::targets::load_targets;
 use shared::config::{Environment, load};
 use shared::message::CheckResult;
-use tests::{stalled, verdict};
+use tests::{awake, verdict};
 use tokio::net::{TcpSocket, UdpSocket};
 
 const V4: IpAddr = IpAddr::V4(Ipv4Addr::LOCALHOST);
@@ -53,14 +53,7 @@ impl Lab {
         std::fs::write(&path, format!("[[targets]]\nname = 'x'\nurl = '{url}'\n{timeout}\n{fields}\n")).unwrap();
         let variables = [("SCHEDULE_TARGETS_FILE", path.to_str().unwrap())];
         let targets = load_targets(&load(None, &Environment::from_pairs(variables)).unwrap()).unwrap();
-        let mut result = once::run(&targets, "test", 10, probe.clone()).await.remove(0);
-        // A machine that stands still at a deadline is asked again.
-        for _ in 0..3 {
-            if stalled(&result) {
-                result = once::run(&targets, "test", 10, probe.clone()).await.remove(0);
-            }
-        }
-        result
+        awake(async || once::run(&targets, "test", 10, probe.clone()).await).await.remove(0)
     }
 }
 

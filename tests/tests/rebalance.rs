@@ -9,7 +9,7 @@ use local::process::Process;
 use rdkafka::ClientConfig;
 use rdkafka::consumer::{BaseConsumer, Consumer};
 use rustix::process::Signal;
-use tests::{Fed, Link, Proxy, World, patiently, said, stop, until, until_log};
+use tests::{Fed, Link, Proxy, SESSIONS, World, patiently, said, stop, until, until_log};
 use tokio::task::JoinSet;
 use tokio_postgres::Client;
 use url::Url;
@@ -17,8 +17,6 @@ use url::Url;
 /// As short as the brokers allow.
 const SESSION: &str = "session.timeout.ms=6000,heartbeat.interval.ms=500";
 const ASSIGNED: &str = "partitions assigned";
-const SESSIONS: &str =
-    "FROM pg_stat_activity WHERE datname = current_database() AND application_name = 'slotwatch-consumer'";
 
 async fn fed(more: &[(&'static str, &str)]) -> Fed {
     let variables: Vec<_> = [("KAFKA_OPTIONS", SESSION)].iter().chain(more).copied().collect();

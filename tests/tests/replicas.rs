@@ -5,7 +5,7 @@
 
 use std::collections::BTreeSet;
 use std::sync::{Arc, Mutex};
-use std::time::{Duration, SystemTime, UNIX_EPOCH};
+use std::time::Duration;
 
 use local::kafka::Kafka;
 use local::process::Process;
@@ -13,7 +13,9 @@ use local::site::{Response, Site};
 use rustix::process::Signal;
 use serde_json::Value;
 use shared::message::{CheckResult, State};
-use tests::{Link, Proxy, Slot, World, due_between, patiently, read_topic, said, stop, until, until_hit, until_log};
+use tests::{
+    Link, Proxy, Slot, World, due_between, now, patiently, read_topic, said, stop, until, until_hit, until_log,
+};
 
 const SHARDS: i64 = 64;
 const LOST: &str = "kafka has lost sight of this replica";
@@ -26,20 +28,16 @@ const RARELY: Duration = Duration::from_secs(15);
 const MANY: usize = 80;
 const FEW: usize = 40;
 
-fn now() -> i64 {
-    i64::try_from(SystemTime::now().duration_since(UNIX_EPOCH).unwrap().as_millis()).unwrap()
-}
-
 fn names(kind: &str, count: usize) -> Vec<String> {
     (0..count).map(|n| format!("{kind} {n}")).collect()
 }
 
 /// When this machine stood still, or was too busy for a thread that only looks at the clock.
-#[derive(Default)]
+#[derive(Clone, Default)]
 struct Standstills(Arc<Mutex<Vec<(i64, i64)>>>);
 
 impl Standstills {
-    /// Watches until it is dropped.
+    /// Watches until the last of its copies is dropped.
     fn watch() -> Self {
         let watch = Self::default();
         let seen = Arc::downgrade(&watch.0);
@@ -76,7 +74,7 @@ struct Crew {
     hired: usize,
     consumer: Process,
     began: i64,
-    standstills: Arc<Standstills>,
+    standstills: Standstills,
 }
 
 impl Crew {
@@ -104,7 +102,7 @@ impl Crew {
             hired: 0,
             consumer,
             began: 0,
-            standstills: Arc::new(Standstills::watch()),
+            standstills: Standstills::watch(),
         }
     }
 

@@ -13,7 +13,7 @@ use producer::settings::Settings;
 use producer::targets::load_targets;
 use shared::config::{Environment, load};
 use shared::message::{CheckResult, FailureClass, State};
-use tests::{binary, patiently, stalled, until};
+use tests::{awake, binary, patiently, until};
 use tokio::process::Command;
 
 #[tokio::test(flavor = "multi_thread")]
@@ -89,13 +89,7 @@ async fn name_servers_that_are_gone_are_ours() {
     assert_eq!(verdicts(&check().await), [(State::Up, None), (State::Up, None)]);
     drop(dns);
     until("the end of the name server", async || tokio::net::UdpSocket::bind(&address).await.is_ok()).await;
-    let mut results = check().await;
-    // A machine that stands still at a deadline is asked again.
-    for _ in 0..3 {
-        if results.iter().any(stalled) {
-            results = check().await;
-        }
-    }
+    let results = awake(check).await;
     let ours = (State::Unmeasured, Some(FailureClass::Resolver));
     assert_eq!(verdicts(&results), [ours.clone(), ours], "{results:#?}");
 }

@@ -1,14 +1,12 @@
 //! A producer that did not run for a while, frozen or dead: what it says of the slots of that time, and what it leaves open.
 
-#![expect(clippy::unwrap_used, reason = "a test that cannot go on panics")]
-
 use std::collections::BTreeSet;
-use std::time::{Duration, SystemTime, UNIX_EPOCH};
+use std::time::Duration;
 
 use local::site::{Response, Site};
 use producer::schedule::Rhythm;
 use rustix::process::Signal;
-use tests::{World, due, due_between, logged, patiently, stop, until, until_hit};
+use tests::{World, due, due_between, logged, now, patiently, stop, until, until_hit};
 
 const NAMES: [&str; 3] = ["a", "b", "c"];
 const INTERVAL: Duration = Duration::from_secs(1);
@@ -17,10 +15,6 @@ const PAUSE: Duration = Duration::from_secs(5);
 fn targets(site: &Site) -> String {
     let url = site.url("127.0.0.1");
     NAMES.iter().map(|name| format!("[[targets]]\nname = '{name}'\nurl = '{url}'\ninterval = '1s'\n")).collect()
-}
-
-fn now() -> i64 {
-    i64::try_from(SystemTime::now().duration_since(UNIX_EPOCH).unwrap().as_millis()).unwrap()
 }
 
 /// Every slot of a suspension has a row, and only the newest of each target may have been checked.

@@ -88,13 +88,10 @@ fn list(options: &Options, mut reader: Reader) -> anyhow::Result<()> {
         let flow = reader.read(partition, from, |letter| {
             if options.want(&letter, &done) {
                 let retried = done.has(letter.offset);
-                match options.json {
-                    true if left == 0 => return Ok(ControlFlow::Break(())),
-                    true if print(&format!("{}\n", show::json(&letter, retried)))?.is_break() => {
-                        return Ok(ControlFlow::Break(()));
-                    }
-                    true => (),
-                    false => list.push(&letter, retried),
+                if !options.json {
+                    list.push(&letter, retried);
+                } else if left == 0 || !print(format!("{}\n", show::json(&letter, retried)))? {
+                    return Ok(ControlFlow::Break(()));
                 }
                 left = left.saturating_sub(1);
             }
@@ -106,7 +103,7 @@ fn list(options: &Options, mut reader: Reader) -> anyhow::Result<()> {
     }
     drop(reader);
     if !options.json {
-        let _ = print(&format!("{}\n", list.print()))?;
+        print(format!("{}\n", list.print()))?;
     }
     Ok(())
 }
@@ -120,9 +117,9 @@ fn retry(settings: &Settings, options: &Options, mut reader: Reader) -> anyhow::
     drop(reader);
     let obstacle = |(obstacle, count): (&_, &_)| format!("{count} cannot be sent again: {obstacle}\n");
     let obstacles: String = tally.obstacles.iter().map(obstacle).collect();
-    let printed = print(&format!("{obstacles}{} sent again to topic `{}`\n", tally.sent, settings.kafka.topic));
+    let printed = print(format!("{obstacles}{} sent again to topic `{}`\n", tally.sent, settings.kafka.topic));
     ended?;
-    let _ = printed?;
+    printed?;
     Ok(())
 }
 

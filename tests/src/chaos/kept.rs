@@ -4,7 +4,7 @@ use std::fs::OpenOptions;
 use std::io::Write as _;
 use std::os::unix::process::ExitStatusExt as _;
 use std::path::PathBuf;
-use std::time::{Duration, SystemTime, UNIX_EPOCH};
+use std::time::Duration;
 
 use anyhow::{Context as _, bail, ensure};
 use local::process::Process;
@@ -14,6 +14,7 @@ use tokio::sync::mpsc;
 
 use super::UNFINISHED;
 use super::fault::{Fault, Kind};
+use crate::now;
 
 /// How long a process may take to end after SIGTERM: its grace, and what a busy machine adds.
 const ENDS_WITHIN: Duration = Duration::from_secs(60);
@@ -89,10 +90,10 @@ impl Kept {
     }
 
     async fn kill(&self, mut process: Process) -> anyhow::Result<Life> {
-        let lived = now()?;
+        let lived = now();
         process.signal(Signal::KILL)?;
         process.wait().await?;
-        let gone = now()?;
+        let gone = now();
         self.keep_log(&process)?;
         Ok(Life { killed: Some((lived, gone)), ..life(&process.log()) })
     }
@@ -113,10 +114,6 @@ impl Kept {
         let mut file = OpenOptions::new().create(true).append(true).open(path)?;
         writeln!(file, "{}", process.log().join("\n"))
     }
-}
-
-fn now() -> anyhow::Result<i64> {
-    Ok(i64::try_from(SystemTime::now().duration_since(UNIX_EPOCH)?.as_millis())?)
 }
 
 fn life(log: &[String]) -> Life {
