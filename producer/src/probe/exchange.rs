@@ -4,37 +4,23 @@ use std::io;
 use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
 
-use hyper::Uri;
 use hyper::ext::ReasonPhrase;
-use reqwest::header::{AUTHORIZATION, COOKIE, HOST, HeaderMap, LOCATION, PROXY_AUTHORIZATION};
-use reqwest::{Method, Request, Response, StatusCode};
+use reqwest::Response;
 use shared::message::{FailureClass, Phase};
 use tokio::time::Instant;
 use url::{Host, Url};
 
 use super::ours::is_ours;
+use super::redirect::{Ask, redirect};
 use super::resolver::Resolved;
 use super::trace::Trace;
 use super::{Broken, Check, Probe, micros};
 use crate::targets::Target;
 
-/// What is asked on the next hop.
-struct Ask {
-    url: Url,
-    method: Method,
-    headers: HeaderMap,
-    body: Option<String>,
-}
-
 impl Probe {
     /// Goes from hop to hop until an answer is no redirect, and reads its body.
     pub(super) async fn follow(&self, target: &Target, check: &mut Check) -> Result<(), Broken> {
-        let mut ask = Ask {
-            url: target.url.clone(),
-            method: target.method.clone(),
-            headers: target.headers.clone(),
-            body: target.body.clone(),
-        };
+        let mut ask = Ask::first(target);
         loop {
             let response = self.hop(&ask, check).await?;
             match redirect(&response).filter(|_| target.follow_redirects) {
@@ -116,36 +102,6 @@ impl Probe {
         }
         Err(broken)
     }
-
-    /// Reads the body up to its bound, and keeps it if someone is going to look into it.
-    async fn read(&self, mut response: Response, keep: bool, check: &mut Check) -> Result<(), Broken> {
-        check.http.body_bytes = Some(0);
-        let mut read = 0;
-        loop {
-            match response.chunk().await {
-                Ok(Some(chunk)) => {
-                    let room = self.max_body_bytes - read;
-                    let wanted = &chunk[..chunk.len().min(room)];
-                    if keep {
-                        check.body.extend_from_slice(wanted);
-                    }
-                    read += wanted.len();
-                    check.http.body_bytes = Some(read as u64);
-                    if chunk.len() > room {
-                        check.body_cut = true;
-                        break;
-                    }
-                }
-                Ok(None) => break,
-                Err(error) => {
-                    let detail = format!("body broke off after {read} bytes: {}", root_cause(&error));
-                    return Err(Broken::theirs(FailureClass::PartialResponse, Phase::Transfer, detail));
-                }
-            }
-        }
-        check.trace.body_ended();
-        Ok(())
-    }
 }
 
 /// Writes the time of a lookup when it ends, be it by the check's deadline.
@@ -160,57 +116,6 @@ impl Drop for LookupTimer<'_> {
             **elapsed = Some(micros(self.began.elapsed()));
         }
     }
-}
-
-impl Ask {
-    fn request(&self) -> Request {
-        let mut request = Request::new(self.method.clone(), self.url.clone());
-        *request.headers_mut() = self.headers.clone();
-        *request.body_mut() = self.body.clone().map(Into::into);
-        request
-    }
-
-    /// The request that a redirect asks for (RFC 9110, section 15.4).
-    fn redirected(self, status: StatusCode, location: &str) -> Result<Self, Broken> {
-        let refuse = |why: &str| {
-            let location: String = location.chars().take(200).collect();
-            Broken::theirs(FailureClass::Redirect, Phase::FirstByte, format!("redirected to {location:?}, {why}"))
-        };
-        let mut url = self.url.join(location).map_err(|_| refuse("which is no URL"))?;
-        if !matches!(url.scheme(), "http" | "https") {
-            return Err(refuse("which is neither http nor https"));
-        }
-        url.set_fragment(None);
-        if Uri::try_from(url.as_str()).is_err() {
-            return Err(refuse("which is too long or too odd to be asked for"));
-        }
-        let mut next = Self { url, ..self };
-        let to_get = status == StatusCode::SEE_OTHER && next.method != Method::HEAD
-            || matches!(status, StatusCode::MOVED_PERMANENTLY | StatusCode::FOUND) && next.method == Method::POST;
-        if to_get {
-            next.method = Method::GET;
-            next.body = None;
-        }
-        if next.url.origin() != self.url.origin() {
-            for secret in [AUTHORIZATION, COOKIE, PROXY_AUTHORIZATION] {
-                next.headers.remove(secret);
-            }
-        }
-        // A name that was meant for this host says nothing to another one.
-        if next.url.host() != self.url.host() {
-            next.headers.remove(HOST);
-        }
-        Ok(next)
-    }
-}
-
-/// Where a response redirects to, if it does.
-fn redirect(response: &Response) -> Option<String> {
-    if !matches!(response.status().as_u16(), 301 | 302 | 303 | 307 | 308) {
-        return None;
-    }
-    let location = response.headers().get(LOCATION)?;
-    Some(String::from_utf8_lossy(location.as_bytes()).into_owned())
 }
 
 /// The reason phrase as the server sent it; hyper keeps it apart only when it is not the usual one.
@@ -242,7 +147,7 @@ fn broken(trace: &Trace, error: &reqwest::Error, address: SocketAddr) -> Broken 
 }
 
 /// The innermost reason. The outer ones repeat the URL, which may hold secrets.
-fn root_cause(error: &reqwest::Error) -> String {
+pub(super) fn root_cause(error: &reqwest::Error) -> String {
     let mut cause: &dyn std::error::Error = error;
     while let Some(source) = cause.source() {
         cause = source;

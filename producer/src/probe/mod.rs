@@ -3,10 +3,12 @@
 //! Nothing here judges. A probe returns the evidence, and how the exchange ended. The phase that a failure struck is known because
 //! every phase is entered by code of ours: see [`trace`].
 
+mod body;
 mod client;
 mod exchange;
 mod guard;
 mod ours;
+mod redirect;
 mod resolver;
 mod tls;
 mod trace;
