@@ -55,6 +55,7 @@ pub(crate) fn result(target: usize, slot: i64, interval: u64) -> anyhow::Result<
         body_bytes: Some(random.u64(2_000..200_000)),
         version: Some("HTTP/1.1".to_owned()),
         redirects: 0,
+        final_url: None,
         certificate_expires_at: Timestamp::from_second(1_800_000_000 + target as i64 * 86_400 % 6_000_000).ok(),
     };
     let outcome = outcome(random.u16(..1000), &mut http);
@@ -74,6 +75,7 @@ pub(crate) fn result(target: usize, slot: i64, interval: u64) -> anyhow::Result<
             elapsed: Some(lookup),
             ip: Some(format!("203.0.113.{}", target % 250 + 1)),
             error: None,
+            failed_addresses: Vec::new(),
         },
         http,
         outcome,

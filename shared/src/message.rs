@@ -64,6 +64,18 @@ pub struct Dns {
     pub ip: Option<String>,
     /// Why there is no address.
     pub error: Option<String>,
+    /// The addresses that were tried before `ip` and could not be connected to, in the order in which they were tried.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub failed_addresses: Vec<FailedAddress>,
+}
+
+/// An address of a host that could not be connected to.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
+pub struct FailedAddress {
+    /// The address.
+    pub ip: String,
+    /// Why there is no connection to it, for people.
+    pub detail: String,
 }
 
 /// The request, and as much of the answer as came.
@@ -103,6 +115,9 @@ pub struct Http {
     /// How many redirects were followed.
     #[serde(default)]
     pub redirects: u32,
+    /// The URL of the last hop, without user information; absent when no redirect was followed.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub final_url: Option<String>,
     /// End of validity of the certificate that the last server showed.
     #[serde(default)]
     pub certificate_expires_at: Option<Timestamp>,
