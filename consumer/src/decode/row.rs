@@ -1,7 +1,7 @@
 use std::net::IpAddr;
 
 use jiff::{SignedDuration, Timestamp};
-use shared::message::{CheckResult, Http, Phase, Phases, State};
+use shared::message::{CheckResult, FailedAddress, Http, Phase, Phases, State};
 use uuid::Uuid;
 
 use super::{Cause, Refusal};
@@ -46,6 +46,9 @@ pub struct Row {
     pub failure_class: Option<String>,
     pub failure_phase: Option<Phase>,
     pub failure_detail: Option<String>,
+    /// As JSON.
+    pub failed_addresses: Option<String>,
+    pub final_url: Option<String>,
 }
 
 /// What was asked, the same for most results of a target.
@@ -89,6 +92,7 @@ pub(super) fn row(result: CheckResult, now: Timestamp) -> Result<Row, Refusal> {
         dns_start: instant("dns.start", dns.start, now)?,
         dns_elapsed: micros("dns.elapsed", dns.elapsed)?,
         dns_error: texts("dns.error", dns.error)?,
+        failed_addresses: failed_addresses(&dns.failed_addresses)?,
         ip: address(dns.ip)?,
         http_start: instant("http.start", http.start, now)?,
         http_elapsed: micros("http.elapsed", http.elapsed)?,
@@ -103,6 +107,7 @@ pub(super) fn row(result: CheckResult, now: Timestamp) -> Result<Row, Refusal> {
         failure_detail: texts("outcome.failure.detail", detail)?,
         reason: texts("http.reason", http.reason.take())?,
         version: texts("http.version", http.version.take())?,
+        final_url: texts("http.final_url", http.final_url.take())?,
         request: request(meta.host, meta.interval, http)?,
     })
 }
@@ -117,6 +122,18 @@ fn request(host: String, interval: Option<u64>, http: Http) -> Result<Request, R
         regex: texts("http.regex", http.regex)?,
         interval_ms: rhythm(interval)?,
     })
+}
+
+fn failed_addresses(failed: &[FailedAddress]) -> Result<Option<String>, Refusal> {
+    if failed.is_empty() {
+        return Ok(None);
+    }
+    let json = serde_json::to_string(failed).map_err(|error| Refusal::new(Cause::Value, error.to_string()))?;
+    // Postgres knows no such character in JSON either, however it is written.
+    match failed.iter().any(|failed| [&failed.ip, &failed.detail].iter().any(|text| text.contains('\0'))) {
+        true => Err(Refusal::new(Cause::Value, "dns.failed_addresses contains a NUL character")),
+        false => Ok(Some(json)),
+    }
 }
 
 fn phases(phases: &Phases) -> Result<[Option<i32>; 5], Refusal> {

@@ -1,22 +1,12 @@
 //! Rows in COPY's format before their transaction begins: encoded while they are gathered, so that Postgres need not wait for it.
 
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
-
 use bytes::Bytes;
 
 use super::copy;
-use super::dimensions::Dimensions;
+use super::dimensions::Known;
 use crate::decode::Row;
 
-/// The ids that the store has found out, shared with those who encode ahead of it.
-#[derive(Clone, Debug, Default)]
-pub struct Known(Arc<Mutex<Dimensions>>);
-
 impl Known {
-    pub(super) fn lock(&self) -> MutexGuard<'_, Dimensions> {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-
     /// Encodes further rows of a batch, if the ids of all are known.
     pub fn encode(&self, rows: &[Row], ahead: &mut Ahead) {
         let known = self.lock();

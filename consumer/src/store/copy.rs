@@ -5,45 +5,11 @@ use std::iter;
 use std::net::IpAddr;
 
 use bytes::{Buf as _, BufMut as _, Bytes, BytesMut};
-use jiff::Timestamp;
-use shared::message::State;
 use tokio_postgres::types::{IsNull, ToSql, Type, accepts, to_sql_checked};
+use uuid::Uuid;
 
-use super::dimensions::Ids;
+use super::columns::{COLUMNS, Column, Ids, Value};
 use crate::decode::Row;
-
-/// The columns that are copied, in the order in which [`encode`] writes them: the key first, where [`keys`] reads it. The others have
-/// defaults.
-const COLUMNS: [&str; 28] = [
-    "target_id",
-    "location_id",
-    "scheduled_at",
-    "dns_start",
-    "http_start",
-    "certificate_expires_at",
-    "lateness",
-    "body_bytes",
-    "request_id",
-    "dns_elapsed",
-    "http_elapsed",
-    "redirect_elapsed",
-    "connect_elapsed",
-    "tls_elapsed",
-    "first_byte_elapsed",
-    "transfer_elapsed",
-    "state",
-    "status_code",
-    "redirects",
-    "regex_found",
-    "id",
-    "ip",
-    "reason",
-    "http_version",
-    "failure_class",
-    "failure_phase",
-    "failure_detail",
-    "dns_error",
-];
 
 /// 2000-01-01, where Postgres' clock begins, in microseconds of Unix time.
 const EPOCH: i64 = 946_684_800_000_000;
@@ -76,12 +42,8 @@ impl ToSql for Slot {
 
 /// The statement that takes what [`encode`] makes.
 pub(super) fn statement() -> String {
-    format!("COPY checks ({}) FROM STDIN BINARY", COLUMNS.join(", "))
-}
-
-/// Whether a column is among those that are copied.
-pub(super) fn writes(column: &str) -> bool {
-    COLUMNS.contains(&column)
+    let names: Vec<&str> = COLUMNS.iter().map(|column| column.name).collect();
+    format!("COPY checks ({}) FROM STDIN BINARY", names.join(", "))
 }
 
 /// All rows, header and trailer included.
@@ -110,32 +72,25 @@ pub(super) fn end(to: &mut Vec<u8>) {
 
 /// One row.
 pub(super) fn encode_row(to: &mut Vec<u8>, row: &Row, ids: Ids) {
-    #[expect(clippy::cast_possible_truncation, reason = "there are 28 columns")]
+    #[expect(clippy::cast_possible_truncation, reason = "a table has at most 1,600 columns")]
     to.put_i16(COLUMNS.len() as i16);
-    integer(to, Some(ids.target));
-    integer(to, Some(ids.location));
-    time(to, Some(row.scheduled_at));
-    time(to, row.dns_start);
-    time(to, row.http_start);
-    time(to, row.certificate_expires_at);
-    bigint(to, Some(row.lateness));
-    bigint(to, row.body_bytes);
-    integer(to, Some(ids.request));
-    integer(to, row.dns_elapsed);
-    integer(to, row.http_elapsed);
-    row.phases.iter().for_each(|phase| integer(to, *phase));
-    smallint(to, Some(state(row.state)));
-    smallint(to, row.status_code);
-    smallint(to, Some(row.redirects));
-    field(to, row.regex_found.map(|found| [u8::from(found)]));
-    field(to, Some(row.id.as_bytes()));
-    address(to, row.ip);
-    field(to, row.reason.as_deref());
-    field(to, row.version.as_deref());
-    field(to, row.failure_class.as_deref());
-    field(to, row.failure_phase.map(shared::message::Phase::as_str));
-    field(to, row.failure_detail.as_deref());
-    field(to, row.dns_error.as_deref());
+    COLUMNS.iter().for_each(|column| encode_value(to, column, row, ids));
+}
+
+fn encode_value(to: &mut Vec<u8>, column: &Column, row: &Row, ids: Ids) {
+    match column.value {
+        Value::Id(of) => integer(to, Some(of(ids))),
+        Value::Smallint(of) => field(to, of(row).map(i16::to_be_bytes)),
+        Value::Integer(of) => integer(to, of(row)),
+        Value::Bigint(of) => bigint(to, of(row)),
+        Value::Boolean(of) => field(to, of(row).map(|value| [u8::from(value)])),
+        Value::Time(of) => bigint(to, of(row).map(|at| at.as_microsecond() - EPOCH)),
+        Value::Uuid(of) => field(to, of(row).map(Uuid::into_bytes)),
+        Value::Inet(of) => address(to, of(row)),
+        Value::Text(of) => field(to, of(row)),
+        // Behind the version of the format.
+        Value::Jsonb(of) => field(to, of(row).map(|json| [&[1], json.as_bytes()].concat())),
+    }
 }
 
 /// The keys of encoded rows, in their order.
@@ -176,29 +131,12 @@ fn key(mut row: &[u8]) -> Key {
     Key { target, location, slot: Slot(row.get_i64()) }
 }
 
-fn state(state: State) -> i16 {
-    match state {
-        State::Up => 1,
-        State::Down => 2,
-        State::Missed => 3,
-        State::Unmeasured => 4,
-    }
-}
-
-fn time(to: &mut Vec<u8>, at: Option<Timestamp>) {
-    bigint(to, at.map(|at| at.as_microsecond() - EPOCH));
-}
-
 fn bigint(to: &mut Vec<u8>, value: Option<i64>) {
     field(to, value.map(i64::to_be_bytes));
 }
 
 fn integer(to: &mut Vec<u8>, value: Option<i32>) {
     field(to, value.map(i32::to_be_bytes));
-}
-
-fn smallint(to: &mut Vec<u8>, value: Option<i16>) {
-    field(to, value.map(i16::to_be_bytes));
 }
 
 /// Family, prefix length, whether it is a network, length, address.

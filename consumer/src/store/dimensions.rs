@@ -4,11 +4,12 @@
 
 use std::collections::{HashMap, HashSet};
 use std::hash::Hash;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use tokio_postgres::Client;
 use uuid::Uuid;
 
-use super::ahead::Known;
+use super::columns::Ids;
 use super::error::StoreError;
 use crate::decode::{Request, Row};
 
@@ -24,12 +25,14 @@ pub(super) struct Dimensions {
     requests: HashMap<Request, i32>,
 }
 
-/// The ids that a row refers to.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) struct Ids {
-    pub(super) target: i32,
-    pub(super) location: i32,
-    pub(super) request: i32,
+/// The ids that the store has found out, shared with those who encode ahead of it.
+#[derive(Clone, Debug, Default)]
+pub struct Known(Arc<Mutex<Dimensions>>);
+
+impl Known {
+    pub(super) fn lock(&self) -> MutexGuard<'_, Dimensions> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
 }
 
 impl Dimensions {

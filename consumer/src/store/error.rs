@@ -2,7 +2,7 @@
 
 use tokio_postgres::error::SqlState;
 
-use super::copy;
+use super::columns;
 
 /// Why something was not stored.
 #[derive(Debug, thiserror::Error)]
@@ -50,7 +50,9 @@ impl From<tokio_postgres::Error> for StoreError {
             _ if *code == SqlState::CHECK_VIOLATION && db.constraint().is_none() => Self::NoPartition(text),
             _ if *code == SqlState::LOCK_NOT_AVAILABLE => Self::Locked(text),
             // A column that no consumer of this version writes: the table is at fault, not the row.
-            _ if *code == SqlState::NOT_NULL_VIOLATION && !db.column().is_some_and(copy::writes) => Self::Denied(text),
+            _ if *code == SqlState::NOT_NULL_VIOLATION && !db.column().is_some_and(columns::writes) => {
+                Self::Denied(text)
+            }
             // Data and integrity: about the row, not about the server.
             "22" | "23" => Self::Content(text),
             // An index entry or a row that is too large.

@@ -16,13 +16,14 @@ pub(super) struct Migration {
     pub(super) sql: &'static str,
 }
 
-pub(super) const MIGRATIONS: [Migration; 6] = [
+pub(super) const MIGRATIONS: [Migration; 7] = [
     Migration { version: 1, name: "tables", sql: include_str!("../../migrations/0001_tables.sql") },
     Migration { version: 2, name: "check_results", sql: include_str!("../../migrations/0002_check_results.sql") },
     Migration { version: 3, name: "slot_account", sql: include_str!("../../migrations/0003_slot_account.sql") },
     Migration { version: 4, name: "last_results", sql: include_str!("../../migrations/0004_last_results.sql") },
     Migration { version: 5, name: "uptime", sql: include_str!("../../migrations/0005_uptime.sql") },
     Migration { version: 6, name: "days", sql: include_str!("../../migrations/0006_days.sql") },
+    Migration { version: 7, name: "columns", sql: include_str!("../../migrations/0007_columns.sql") },
 ];
 
 /// Any number that no other program on the same database is likely to choose.
@@ -33,9 +34,18 @@ const TABLE: &str = "CREATE TABLE IF NOT EXISTS schema_migrations (\
 
 /// Applies what is missing and returns how many that were.
 pub(super) async fn migrate(session: &mut Session, settings: &Postgres) -> Result<usize, StoreError> {
+    apply(session, settings, &MIGRATIONS).await
+}
+
+/// Applies those of these migrations that are missing.
+pub(super) async fn apply(
+    session: &mut Session,
+    settings: &Postgres,
+    migrations: &[Migration],
+) -> Result<usize, StoreError> {
     let mut applied = 0;
-    for migration in &MIGRATIONS {
-        if within(settings.timeout, apply(session, migration)).await? {
+    for migration in migrations {
+        if within(settings.timeout, apply_one(session, migration)).await? {
             tracing::info!(migration.version, migration.name, "migration applied");
             applied += 1;
         }
@@ -43,7 +53,7 @@ pub(super) async fn migrate(session: &mut Session, settings: &Postgres) -> Resul
     Ok(applied)
 }
 
-async fn apply(session: &mut Session, migration: &Migration) -> Result<bool, StoreError> {
+async fn apply_one(session: &mut Session, migration: &Migration) -> Result<bool, StoreError> {
     let checksum: String = sha256(migration.sql.as_bytes()).iter().map(|byte| format!("{byte:02x}")).collect();
     let transaction = session.client.transaction().await?;
     transaction.execute("SELECT pg_advisory_xact_lock($1)", &[&LOCK]).await?;

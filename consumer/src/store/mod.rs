@@ -8,6 +8,7 @@
 //! without what Postgres knows ([`transaction`]), and so are those after it for as long as there are such slots.
 
 mod ahead;
+mod columns;
 mod connect;
 mod copy;
 mod dimensions;
@@ -31,7 +32,8 @@ use partitions::Days;
 use settings::Postgres;
 use transaction::Copied;
 
-pub use ahead::{Ahead, Known};
+pub use ahead::Ahead;
+pub use dimensions::Known;
 pub use error::StoreError;
 pub use offsets::{Move, OLDEST, Topic};
 pub use status::{DayTable, Progress};

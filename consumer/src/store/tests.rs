@@ -5,6 +5,8 @@ mod ahead;
 mod generated;
 mod newest;
 mod retention;
+mod schema;
+mod upgrade;
 
 use std::sync::LazyLock;
 use std::sync::atomic::{AtomicU32, Ordering};
