@@ -1,12 +1,13 @@
 //! `SECTION_KEY` and `SECTION_KEY_FILE` for every key that the settings have.
 
 use std::collections::BTreeMap;
-use std::fs;
+use std::path::Path;
 
 use ::config::{Map, Source, Value, ValueKind};
 use serde_json::Value as Json;
 
 use super::ConfigError;
+use super::bounds::read_text;
 use super::error::{Fault, one_line};
 
 /// The environment as a value, so that tests bring their own.
@@ -58,7 +59,7 @@ impl Environment {
             }),
             (Some(value), None) => Ok(Some((name.to_owned(), value.clone()))),
             (None, Some(path)) => {
-                let text = fs::read_to_string(path).map_err(|error| ConfigError::Syntax {
+                let text = read_text(Path::new(path)).map_err(|error| ConfigError::Syntax {
                     place: format!("environment variable {file_name}"),
                     message: one_line(&format!("cannot read {path}: {error}")),
                 })?;

@@ -1,18 +1,17 @@
 //! A configuration file: its text for the `config` crate, and, when something is wrong, the line of every key for our messages.
 
 use std::collections::BTreeMap;
-use std::fs;
 use std::path::Path;
 
-use ::config::{FileFormat, FileSourceString};
+use ::config::{FileFormat, FileSourceString, Map, Source, Value};
 use toml::Spanned;
 use toml::de::{DeTable, DeValue};
 use yaml_rust2::Event;
 use yaml_rust2::parser::{MarkedEventReceiver, Parser};
 use yaml_rust2::scanner::Marker;
 
-use super::ConfigError;
 use super::error::one_line;
+use super::{ConfigError, bounds};
 
 #[derive(Debug)]
 pub(super) struct File {
@@ -33,9 +32,21 @@ impl File {
                 return Err(ConfigError::Syntax { place: name, message });
             }
         };
-        let text = fs::read_to_string(path)
-            .map_err(|error| ConfigError::Read { path: path.to_owned(), reason: error.to_string() })?;
-        Ok(Self { name, text, format })
+        let text = bounds::read_text(path).map_err(|reason| ConfigError::Read { path: path.to_owned(), reason })?;
+        let file = Self { name, text, format };
+        file.check_bounds()?;
+        Ok(file)
+    }
+
+    fn check_bounds(&self) -> Result<(), ConfigError> {
+        let Self { name, text, format } = self;
+        let line_of = |offset: usize| text[..offset].matches('\n').count() + 1;
+        let fault = match format {
+            FileFormat::Toml => bounds::check_toml(text).map_err(|(at, message)| (line_of(at), message)),
+            FileFormat::Json => bounds::check_json(text).map_err(|(at, message)| (line_of(at), message)),
+            _ => bounds::check_yaml(text),
+        };
+        fault.map_err(|(line, message)| at(name, line, &message))
     }
 
     /// The line of every key.
@@ -51,8 +62,38 @@ impl File {
         }
     }
 
-    pub(super) fn source(&self) -> ::config::File<FileSourceString, FileFormat> {
-        ::config::File::from_str(&self.text, self.format)
+    pub(super) fn source(&self) -> Content {
+        Content(::config::File::from_str(&self.text, self.format))
+    }
+}
+
+/// What a file has, for the `config` crate.
+#[derive(Clone, Debug)]
+pub(super) struct Content(::config::File<FileSourceString, FileFormat>);
+
+/// A key that the `config` crate would take for a place in a list, and make the list as long as that.
+#[derive(Debug)]
+pub(super) struct OddKey(pub(super) String);
+
+impl std::fmt::Display for OddKey {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "{:?} is no key", self.0)
+    }
+}
+
+impl std::error::Error for OddKey {}
+
+impl Source for Content {
+    fn clone_into_box(&self) -> Box<dyn Source + Send + Sync> {
+        Box::new(self.clone())
+    }
+
+    fn collect(&self) -> Result<Map<String, Value>, ::config::ConfigError> {
+        let found = self.0.collect()?;
+        match found.keys().find(|key| key.contains('[')) {
+            Some(key) => Err(::config::ConfigError::Foreign(Box::new(OddKey(key.clone())))),
+            None => Ok(found),
+        }
     }
 }
 

@@ -6,6 +6,7 @@
 //! - The serialized default of the settings *is* the list of known keys and their types. An empty string means "not set".
 //! - Whatever is wrong is one line: where (file and line, or variable), which key, what was expected.
 
+pub mod bounds;
 mod cli;
 mod environment;
 mod error;
@@ -27,7 +28,7 @@ pub use value::{Secret, duration};
 
 use environment::Variables;
 use error::one_line;
-use file::File;
+use file::{File, OddKey};
 
 /// A process's settings: a struct of sections, each a struct of keys.
 pub trait Settings: Default + Serialize + DeserializeOwned {
@@ -69,9 +70,13 @@ pub fn load<T: Settings>(path: Option<&Path>, environment: &Environment) -> Resu
             .unwrap_or_else(|| ConfigError::Syntax { place: file.name.clone(), message: one_line(&error.to_string()) }),
         None => ConfigError::internal(error),
     };
-    let merged = builder.build().map_err(of_file)?;
-
     let sources = Sources { file: file.as_ref(), variables: &variables };
+    let merged = builder.build().map_err(|error| match &error {
+        ::config::ConfigError::Foreign(odd) if let Some(OddKey(key)) = odd.downcast_ref() => {
+            sources.locate(shape::no_key(&shape, key))
+        }
+        _ => of_file(error),
+    })?;
 
     let tree: serde_json::Value = merged.try_deserialize().map_err(of_file)?;
     shape::check(&shape, &tree).map_err(|fault| sources.locate(fault))?;

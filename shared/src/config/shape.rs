@@ -8,6 +8,12 @@ pub(super) fn check(shape: &Value, found: &Value) -> Result<(), Fault> {
     walk(shape, found, "")
 }
 
+/// What is wrong with a section that cannot be one.
+pub(super) fn no_key(shape: &Value, key: &str) -> Fault {
+    let known = shape.as_object().into_iter().flat_map(|sections| sections.keys());
+    Fault::new(key, unknown(key, known))
+}
+
 fn walk(shape: &Value, found: &Value, path: &str) -> Result<(), Fault> {
     match (shape, found) {
         // A table without keys of its own is free-form, as `[kafka.options]`.

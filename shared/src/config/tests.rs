@@ -245,3 +245,65 @@ fn printed_settings_are_toml_with_origins_and_without_secrets() {
     assert!(printed.contains("[kafka.options]\n\"x.y\" = \"1\""), "{printed}");
     assert!(toml::from_str::<toml::Value>(&printed).is_ok(), "{printed}");
 }
+
+/// Each would end the process: parsers call themselves for every level, and aliases, lists and places in lists take memory.
+#[test]
+fn what_would_take_all_stack_or_memory_is_refused_in_one_line() {
+    let levels = |from: usize| {
+        (from..10)
+            .map(|n| format!("x{n}: &b{n} [{}]\n", vec![format!("*b{}", n - 1); 10].join(",")))
+            .collect::<String>()
+    };
+    let bomb = "x0: &b0 [lol, lol, lol, lol, lol, lol, lol, lol, lol, lol]\n".to_owned() + &levels(1);
+    let hashes = "a: &a {x: 1}\n".to_owned()
+        + &(0..40)
+            .map(|n| {
+                format!(
+                    "a{n}: &a{n} {{x: *{0}, y: *{0}}}\n",
+                    if n == 0 { "a".to_owned() } else { format!("a{}", n - 1) }
+                )
+            })
+            .collect::<String>();
+    let long = format!("a: &a '{}'\nb: [{}]\n", "x".repeat(1_000_000), vec!["*a"; 1_000].join(","));
+    let nested = "kafka: {brokers: b}\n".to_owned() + &bomb;
+    let deep = "lists and tables are more than 64 levels deep in each other";
+    let much = "its aliases stand for more than a file may have";
+    let inline = "{a.b.c.d.e.f.g.h.i.j = ".repeat(70);
+    let table: [(&str, String, usize, &str); 13] = [
+        ("a.yaml", bomb, 5, much),
+        ("a.yml", hashes, 15, much),
+        ("a.yaml", long, 2, much),
+        ("a.yaml", nested, 6, much),
+        ("a.yaml", "- ".repeat(100_000), 1, deep),
+        ("a.yaml", "? ".repeat(100_000), 1, deep),
+        ("a.yaml", (0..200).map(|n| " ".repeat(n) + "a:\n").collect(), 65, deep),
+        ("a.json", "[".repeat(100_000), 1, deep),
+        ("a.json", "{\"a\":\n".repeat(100_000), 65, deep),
+        ("a.toml", format!("x = {inline}"), 1, deep),
+        ("a.toml", format!("\n[{}]\n", ["a"; 70].join(".")), 2, deep),
+        ("a.toml", format!("\n{} = 1\n", ["'a'"; 100_000].join(".")), 2, deep),
+        ("a.toml", format!("a = {}", "[".repeat(100_000)), 1, deep),
+    ];
+    for (name, text, line, message) in table {
+        let refused = try_load(name, &text, &[]).unwrap_err();
+        assert_eq!(refused, format!("{name}:{line}: {message}"), "{}", &text[..60.min(text.len())]);
+    }
+    for key in ["kafka[4000000000000]", "kafka[-4000000000000]", "kafka.servers[4000000000000]"] {
+        for (name, text) in [
+            ("a.yaml", format!("{key}: 1\n")),
+            ("a.toml", format!("'{key}' = 1\n")),
+            ("a.json", format!("{{\"{key}\": 1}}")),
+        ] {
+            let refused = try_load(name, &text, &[]).unwrap_err();
+            assert_eq!(refused, format!("{name}:1: {key}: unknown key; known here are kafka"));
+        }
+    }
+}
+
+/// What people write is far from the bounds: anchors around a whole list, and defaults that each target repeats.
+#[test]
+fn aliases_are_for_use() {
+    let item = "    - &one {name: x}\n".to_owned() + &"    - *one\n".repeat(20_000);
+    let text = format!("kafka: &all\n  brokers: b\n  items: &items\n{item}");
+    assert_eq!(try_load("a.yaml", &text, &[]).unwrap().settings.kafka.items.len(), 20_001);
+}
