@@ -3,8 +3,11 @@
 //! - `/livez` is 200 for as long as the process lives. It asks nobody: an outage of Kafka or Postgres must not become a restart of ours.
 //! - `/readyz` is 200 from when the process has begun its work until it is told to stop. Trouble later on is a matter of metrics.
 //! - `/metrics` is the OpenMetrics text that Prometheus reads.
+//!
+//! A connection is for one request, and is served at once, whoever else is connected: where there are too many, the oldest goes.
 
 mod metrics;
+mod visitors;
 
 use std::convert::Infallible;
 use std::io;
@@ -14,7 +17,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use http_body_util::Full;
-use hyper::body::Bytes;
+use hyper::body::{Body as _, Bytes};
 use hyper::header::{CONTENT_TYPE, HeaderValue};
 use hyper::server::conn::http1;
 use hyper::service::service_fn;
@@ -23,7 +26,10 @@ use hyper_util::rt::TokioIo;
 use serde::{Deserialize, Serialize};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::task::JoinSet;
+use tokio::time::{Instant, sleep_until};
 use tokio_util::sync::CancellationToken;
+
+use visitors::{Visit, Visitors};
 
 use crate::config::Fault;
 
@@ -35,12 +41,12 @@ pub use prometheus_client::metrics::counter::Counter;
 pub use prometheus_client::metrics::gauge::Gauge;
 pub use prometheus_client::metrics::histogram::Histogram;
 
-/// How many connections are served at the same time; the others wait in the backlog.
-const CONNECTIONS: usize = 16;
 /// How long a connection may take, from its begin to the end of the answer.
 const PATIENCE: Duration = Duration::from_secs(5);
 /// How long to wait when no connection can be accepted, for want of descriptors for instance.
 const AGAIN: Duration = Duration::from_millis(100);
+/// From how many bytes on an answer is kept for few at the same time: beyond what the kernel takes from us at once.
+const LARGE: u64 = 16 << 10;
 const OPEN_METRICS: &str = "application/openmetrics-text; version=1.0.0; charset=utf-8";
 const TEXT: &str = "text/plain; charset=utf-8";
 
@@ -153,12 +159,14 @@ fn response(status: StatusCode, content_type: &'static str, body: impl Into<Byte
 }
 
 async fn accept(listener: TcpListener, answers: Arc<Answers>) {
+    let visitors = Arc::new(Visitors::default());
     let mut connections = JoinSet::new();
     loop {
+        let full = visitors.full_until();
         tokio::select! {
-            accepted = listener.accept(), if connections.len() < CONNECTIONS => match accepted {
+            accepted = listener.accept(), if full.is_none() => match accepted {
                 Ok((stream, _)) => {
-                    connections.spawn(serve(stream, answers.clone()));
+                    visitors.enter(|visit| connections.spawn(serve(stream, answers.clone(), visit)));
                 }
                 Err(error) => {
                     tracing::debug!(%error, "the admin port accepts no connection");
@@ -166,13 +174,17 @@ async fn accept(listener: TcpListener, answers: Arc<Answers>) {
                 }
             },
             Some(_) = connections.join_next() => {}
+            () = async { sleep_until(full.unwrap_or_else(Instant::now)).await }, if full.is_some() => visitors.oldest_goes(),
         }
     }
 }
 
-async fn serve(stream: TcpStream, answers: Arc<Answers>) {
+async fn serve(stream: TcpStream, answers: Arc<Answers>, visit: Visit) {
     let service = service_fn(|request: Request<_>| {
         let answer = answers.answer(request.method(), request.uri().path());
+        if answer.body().size_hint().exact().is_some_and(|bytes| bytes > LARGE) {
+            visit.takes_much();
+        }
         std::future::ready(Ok::<_, Infallible>(answer))
     });
     // A connection is for one request: whoever keeps one open keeps others out.

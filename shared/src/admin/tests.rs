@@ -64,18 +64,75 @@ async fn metrics_are_open_metrics_text() {
     }
 }
 
-/// As many as are served at once say nothing; the next one is answered when their time is over.
-#[tokio::test]
-async fn silent_clients_keep_nobody_out_for_ever() {
+/// A connection that has asked as much as this, and then neither asks more nor reads.
+async fn connected(server: &Server, begun: &str) -> TcpStream {
+    let mut stream = TcpStream::connect(server.address()).await.unwrap();
+    stream.write_all(begun.as_bytes()).await.unwrap();
+    stream
+}
+
+/// Far more than are served at once stay connected, each in another way; whoever asks is answered, and there is no end to it.
+#[tokio::test(flavor = "multi_thread")]
+async fn whoever_else_is_connected_who_asks_is_answered() {
     let server = server(&Ready::new(CancellationToken::new())).await;
-    let mut silent = Vec::new();
-    for _ in 0..CONNECTIONS {
-        silent.push(TcpStream::connect(server.address()).await.unwrap());
+    let begun = ["", "GET /livez HT", "GET /livez HTTP/1.1\r\nHost: x\r\n", "GET /metrics HTTP/1.1\r\nHost: x\r\n\r\n"];
+    let mut others = Vec::new();
+    for number in 0..visitors::CONNECTIONS * 3 {
+        others.push(connected(&server, begun[number % begun.len()]).await);
+        if number % 16 == 0 {
+            assert_eq!(status(&server, "GET /livez").await, 200, "with {number} others");
+        }
     }
-    let answered = tokio::time::timeout(PATIENCE * 12, status(&server, "GET /livez")).await;
-    assert_eq!(answered.unwrap(), 200);
-    // Their connections were closed.
-    assert_eq!(silent[0].read(&mut [0]).await.unwrap(), 0);
+    assert_eq!(status(&server, "GET /readyz").await, 503);
+    // The first of them had to go.
+    assert_eq!(others[0].read(&mut [0]).await.unwrap_or(0), 0);
+}
+
+/// As many as come at once are all answered: nobody who asks at once is sent away.
+#[tokio::test]
+async fn a_crowd_that_asks_is_answered() {
+    let server = Arc::new(server(&Ready::new(CancellationToken::new())).await);
+    let mut crowd = JoinSet::new();
+    for _ in 0..visitors::CONNECTIONS * 2 {
+        let server = server.clone();
+        crowd.spawn(async move { status(&server, "GET /livez").await });
+    }
+    while let Some(answered) = crowd.join_next().await {
+        assert_eq!(answered.unwrap(), 200);
+    }
+}
+
+/// Large answers that nobody reads are kept for few.
+#[tokio::test]
+async fn slow_readers_of_much_make_room_for_each_other() {
+    let mut metrics = Metrics::new("test", "0.0.0");
+    for number in 0..2_000 {
+        metrics.counter(&format!("events_{number}"), &"x".repeat(5_000));
+    }
+    let admin = Admin { listen: "127.0.0.1:0".to_owned() };
+    let server = admin.serve(metrics, Ready::new(CancellationToken::new())).await.unwrap().unwrap();
+    let mut slow = Vec::new();
+    for _ in 0..=visitors::LARGE_ANSWERS {
+        let mut stream = connected(&server, "GET /metrics HTTP/1.1\r\nHost: x\r\n\r\n").await;
+        // The answer has begun.
+        stream.read_exact(&mut [0; 100]).await.unwrap();
+        slow.push(stream);
+    }
+    let mut rest = slow.into_iter().map(async |mut stream| {
+        let mut text = Vec::new();
+        stream.read_to_end(&mut text).await.is_ok() && text.ends_with(b"# EOF\n")
+    });
+    assert!(!rest.next().unwrap().await, "the oldest has gone");
+    assert!(rest.next_back().unwrap().await, "the youngest is answered in full");
+    assert_eq!(status(&server, "GET /livez").await, 200);
+}
+
+/// Without anybody else, too, a connection that says nothing is closed.
+#[tokio::test]
+async fn silence_is_not_kept_for_ever() {
+    let server = server(&Ready::new(CancellationToken::new())).await;
+    let mut silent = connected(&server, "GET /livez").await;
+    assert_eq!(silent.read(&mut [0]).await.unwrap_or(0), 0);
 }
 
 #[test]
