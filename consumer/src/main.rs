@@ -8,6 +8,7 @@ use consumer::dead_letter::tool;
 use consumer::pipeline;
 use consumer::settings::{DeadLetterSettings, MigrateSettings, Settings};
 use consumer::status;
+use shared::harmless::harmless;
 use shared::lifecycle::stop_on_signals;
 use shared::output::print;
 use shared::telemetry::Log;
@@ -90,6 +91,6 @@ fn work(log: &Log, work: impl Future<Output = anyhow::Result<()>>) -> anyhow::Re
 }
 
 fn failed(error: &anyhow::Error) -> ExitCode {
-    eprintln!("error: {error:#}");
+    eprintln!("error: {}", harmless(&format!("{error:#}")));
     ExitCode::FAILURE
 }

@@ -7,6 +7,7 @@ use anyhow::Context as _;
 use comfy_table::{CellAlignment, Table, presets};
 use jiff::Timestamp;
 use serde::Serialize;
+use shared::harmless::harmless;
 use shared::kafka::ClientEvents;
 use shared::output::print;
 use tokio_util::sync::CancellationToken;
@@ -145,9 +146,9 @@ fn show(status: &Status) -> String {
     let mut days = table(["day's table", "rows, about", "size"], 3);
     for day in status.days.iter().rev().take(DAYS) {
         let rows = day.rows.map_or_else(|| "?".to_owned(), |rows| rows.to_string());
-        days.add_row([day.table.clone(), rows, size(day.bytes)]);
+        days.add_row([harmless(&day.table).into_owned(), rows, size(day.bytes)]);
     }
-    let oldest = status.days.first().map_or("none", |day| &day.table);
+    let oldest = status.days.first().map_or("none".into(), |day| harmless(&day.table));
     let bytes = status.days.iter().map(|day| day.bytes).sum();
     let kept = if status.retention.is_empty() { "for ever" } else { &status.retention };
     format!(

@@ -24,6 +24,7 @@ use producer::{descriptors, heap, listing, once, publish, replicas, roster};
 use serde::Serialize;
 use shared::admin::{Metrics, Ready};
 use shared::config::{Cli, ConfigError, Loaded};
+use shared::harmless::harmless;
 use shared::lifecycle::stop_on_signals;
 use shared::output::print;
 use tokio::sync::{mpsc, watch};
@@ -94,7 +95,7 @@ impl Plan {
 
 fn main() -> ExitCode {
     work().unwrap_or_else(|error| {
-        eprintln!("error: {error:#}");
+        eprintln!("error: {}", harmless(&format!("{error:#}")));
         ExitCode::FAILURE
     })
 }

@@ -7,6 +7,8 @@ pub mod kafka;
 
 pub mod admin;
 pub mod backoff;
+pub mod harmless;
 pub mod lifecycle;
+pub mod masked;
 pub mod output;
 pub mod telemetry;

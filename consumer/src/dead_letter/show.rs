@@ -7,6 +7,7 @@ use base64::prelude::BASE64_STANDARD;
 use comfy_table::{CellAlignment, Table, presets};
 use jiff::Timestamp;
 use serde_json::{Map, Value, json};
+use shared::harmless::harmless;
 
 use super::letter::Letter;
 
@@ -47,7 +48,9 @@ impl List {
         }
         self.room -= 1;
         let (topic, partition, offset) = match &letter.source {
-            Some(source) => (source.topic.clone(), source.partition.to_string(), source.offset.to_string()),
+            Some(source) => {
+                (line(&source.topic, LONGEST_TARGET), source.partition.to_string(), source.offset.to_string())
+            }
             None => ("-".to_owned(), "-".to_owned(), "-".to_owned()),
         };
         let bytes = letter.truncated.map_or_else(|| letter.bytes().to_string(), |size| format!("{size} (cut)"));
@@ -122,7 +125,7 @@ fn time(millis: i64) -> Option<String> {
 
 /// One line that does nothing to a terminal: anybody may have written it.
 fn line(text: &str, longest: usize) -> String {
-    let safe: String = text.chars().map(|c| if c.is_control() { '\u{fffd}' } else { c }).take(longest + 1).collect();
+    let safe: String = harmless(text).chars().take(longest + 1).collect();
     match safe.char_indices().nth(longest) {
         Some((end, _)) => format!("{}…", &safe[..end]),
         None => safe,

@@ -9,6 +9,7 @@ use std::ops::ControlFlow;
 
 use anyhow::Context as _;
 use futures_util::future::join_all;
+use shared::harmless::harmless;
 use shared::kafka::ClientEvents;
 use shared::output::print;
 use tokio::runtime::Handle;
@@ -115,7 +116,8 @@ fn retry(settings: &Settings, options: &Options, mut reader: Reader) -> anyhow::
         .into_iter()
         .try_for_each(|(partition, done)| retry_partition(&mut reader, &letters, options, partition, done, &mut tally));
     drop(reader);
-    let obstacle = |(obstacle, count): (&_, &_)| format!("{count} cannot be sent again: {obstacle}\n");
+    let obstacle =
+        |(obstacle, count): (&String, &usize)| format!("{count} cannot be sent again: {}\n", harmless(obstacle));
     let obstacles: String = tally.obstacles.iter().map(obstacle).collect();
     let printed = print(format!("{obstacles}{} sent again to topic `{}`\n", tally.sent, settings.kafka.topic));
     ended?;

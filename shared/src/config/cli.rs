@@ -2,6 +2,7 @@ use std::path::PathBuf;
 use std::process::ExitCode;
 
 use super::{ConfigError, Environment, Loaded, Settings, load};
+use crate::harmless::harmless;
 use crate::output::print;
 
 /// The options about configuration that both binaries have.
@@ -29,7 +30,7 @@ impl Cli {
     /// which has been said in one line on standard error.
     pub fn start<T: Settings, U>(&self, make: impl FnOnce(Loaded<T>) -> Result<U, ConfigError>) -> Result<U, ExitCode> {
         let refused = |error: ConfigError| {
-            eprintln!("error: {error}");
+            eprintln!("error: {}", harmless(&error.to_string()));
             ExitCode::from(2)
         };
         let say = |text: &str| {

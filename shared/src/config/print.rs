@@ -2,6 +2,8 @@
 
 use serde_json::{Map, Value};
 
+use crate::harmless::{harmless, is_harmful};
+
 pub(super) fn print(tree: &Value, origin: impl Fn(&str) -> String) -> String {
     let mut text = String::new();
     for (section, keys) in tree.as_object().into_iter().flatten() {
@@ -21,13 +23,26 @@ fn table(text: &mut String, path: &str, keys: &Map<String, Value>, origin: &impl
     for (key, value) in values.iter().filter(|(_, value)| !value.is_null()) {
         let comment = origin(&format!("{path}.{key}"));
         // TOML and JSON spell strings, numbers, booleans and lists of them alike.
-        text.push_str(&format!("{} = {value}  # {comment}\n", quoted(key)));
+        text.push_str(&format!("{} = {}  # {}\n", quoted(key), escaped(value), harmless(&comment)));
     }
     for (key, value) in tables {
         if let Some(keys) = value.as_object() {
             table(text, &format!("{path}.{key}"), keys, origin);
         }
     }
+}
+
+/// A value, with escapes that TOML and JSON have in common for what a terminal would not show as it is.
+fn escaped(value: &Value) -> String {
+    let mut text = String::new();
+    for c in value.to_string().chars() {
+        match u32::from(c) {
+            _ if !is_harmful(c) => text.push(c),
+            code @ 0x1_0000.. => text.push_str(&format!("\\U{code:08x}")),
+            code => text.push_str(&format!("\\u{code:04x}")),
+        }
+    }
+    text
 }
 
 /// A key that TOML would take apart at its dots is quoted.
