@@ -5,6 +5,7 @@ use std::sync::Arc;
 use comfy_table::{CellAlignment, Table, presets};
 use jiff::Timestamp;
 use serde::Serialize;
+use shared::harmless::harmless;
 use shared::message::Slot;
 
 use crate::schedule::Rhythm;
@@ -17,8 +18,8 @@ use crate::targets::Target;
 pub struct Listed<'a> {
     /// Its name.
     pub name: &'a str,
-    /// What is asked for, without user information.
-    pub url: &'a str,
+    /// What is asked for, without what may give access.
+    pub url: String,
     /// The time between two slots, in milliseconds.
     pub interval: u64,
     /// The next slot; `None` beyond the end of the calendar.
@@ -34,7 +35,7 @@ pub fn list<'a>(targets: &'a [Arc<Target>], replicas: &Replicas, now: Timestamp)
         let latest = Rhythm::new(&target.name, target.interval).latest(now.as_millisecond());
         Listed {
             name: &target.name,
-            url: target.url.as_str(),
+            url: target.shown_url(),
             interval,
             next: Slot::from_millis(latest.saturating_add_unsigned(interval)),
             shard: replicas.enabled.then(|| shard(&target.name, replicas.shards)).flatten(),
@@ -54,7 +55,7 @@ pub fn table(list: &[Listed<'_>]) -> Table {
     for listed in list {
         let next = listed.next.map_or_else(|| "never".to_owned(), |slot| slot.to_string());
         let interval = format!("{:#}", jiff::SignedDuration::from_millis(listed.interval.cast_signed()));
-        let cells = [next, interval, listed.name.to_owned(), listed.url.to_owned()];
+        let cells = [next, interval, harmless(listed.name).into_owned(), harmless(&listed.url).into_owned()];
         table.add_row(cells.into_iter().chain(listed.shard.map(|shard| shard.to_string())));
     }
     if let Some(column) = table.column_mut(1) {

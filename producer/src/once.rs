@@ -4,6 +4,7 @@ use std::sync::Arc;
 
 use comfy_table::{CellAlignment, Table, presets};
 use jiff::Timestamp;
+use shared::harmless::harmless;
 use shared::message::{CheckResult, State};
 use tokio::sync::Semaphore;
 use tokio::task::JoinSet;
@@ -66,9 +67,10 @@ pub fn table(results: &[CheckResult]) -> Table {
         };
         let times = [result.dns.elapsed, phases.connect, phases.tls, phases.first_byte, phases.transfer, total];
         let status = result.http.status_code.map_or_else(|| "-".to_owned(), |code| code.to_string());
-        let mut row = vec![result.meta.target.clone(), result.outcome.state.as_str().to_owned(), status];
+        let mut row =
+            vec![harmless(&result.meta.target).into_owned(), result.outcome.state.as_str().to_owned(), status];
         row.extend(times.map(millis));
-        row.push(why(result));
+        row.push(harmless(&why(result)).into_owned());
         table.add_row(row);
     }
     for column in table.column_iter_mut().skip(2).take(1 + durations.len()) {

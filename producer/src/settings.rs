@@ -7,6 +7,7 @@ use shared::admin::Admin;
 use shared::config::{Fault, Settings as Checked, duration};
 use shared::kafka::{Kafka, check_topic};
 use shared::lifecycle::Stop;
+use shared::masked;
 use shared::telemetry::Log;
 use url::Url;
 
@@ -45,7 +46,7 @@ pub struct Settings {
 #[serde(default, deny_unknown_fields)]
 pub struct Site {
     /// The URL to check.
-    #[serde(serialize_with = "without_password")]
+    #[serde(serialize_with = "without_secrets")]
     pub url: String,
     /// The target's name; empty for the URL's host.
     pub name: String,
@@ -200,12 +201,12 @@ pub struct Metrics {
 }
 
 /// A URL as it may be shown. One that is none yet may hold a password all the same.
-fn without_password<S: Serializer>(text: &str, serializer: S) -> Result<S::Ok, S::Error> {
+fn without_secrets<S: Serializer>(text: &str, serializer: S) -> Result<S::Ok, S::Error> {
     let has_none = match Url::parse(text) {
         Ok(url) if url.has_host() => url.username().is_empty() && url.password().is_none(),
         _ => !text.contains('@'),
     };
-    serializer.serialize_str(if has_none { text } else { "<redacted>" })
+    serializer.serialize_str(&if has_none { masked::url(text) } else { "<redacted>".to_owned() })
 }
 
 impl Default for Site {

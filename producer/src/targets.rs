@@ -14,8 +14,9 @@ use reqwest::Method;
 use reqwest::header::{HeaderMap, HeaderName, HeaderValue};
 use serde::{Deserialize, Serialize};
 use shared::config::{ConfigError, Environment, Fault, Loaded, Settings as Checked, duration, load};
+use shared::masked;
 use shared::message::Http;
-use url::Url;
+use url::{Position, Url};
 
 use crate::settings::{Settings, Site};
 
@@ -55,19 +56,23 @@ pub struct Target {
 }
 
 impl Target {
+    /// The URL as others may see it: in messages, and so in Kafka and Postgres, and in lists.
+    pub fn shown_url(&self) -> String {
+        masked::url(self.url.as_str())
+    }
+
     /// The part of a message about the request, before any answer.
     pub fn unasked(&self) -> Http {
-        let path = match (self.url.path(), self.url.query()) {
-            // `https://example.net` and `https://example.net/` are the same URL; neither has a path worth a column.
-            ("/", None) => None,
-            (path, None) => Some(path.to_owned()),
-            (path, Some(query)) => Some(format!("{path}?{query}")),
-        };
+        let url = self.shown_url();
+        // There is no user information, so that nothing before the path is masked. `https://example.net` and `https://example.net/` are
+        // the same URL; neither has a path worth a column.
+        let path = &url[self.url[..Position::BeforePath].len()..];
+        let path = (path != "/").then(|| path.to_owned());
         Http {
             schema: self.url.scheme().to_owned(),
             host: self.host.clone(),
             path,
-            url: self.url.to_string(),
+            url,
             method: self.method.to_string(),
             regex: self.regex.as_ref().map(ToString::to_string),
             ..Http::default()

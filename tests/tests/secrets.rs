@@ -127,7 +127,7 @@ async fn targets(world: &World, ca: &Authority) -> (String, Vec<Site>) {
     ];
     let urls = sites.iter().map(|site| site.url("127.0.0.1")).chain(["http://127.0.0.1:1/".to_owned()]);
     let entry = |(number, url): (usize, String)| {
-        let url = url.replace("://", &format!("://user:{SITE_PASSWORD}@"));
+        let url = url.replace("://", &format!("://user:{SITE_PASSWORD}@")) + &format!("?a=1&api_key={TOKEN}");
         let headers = if number % 2 == 0 { format!("Authorization = 'Bearer {TOKEN}', ") } else { String::new() };
         format!(
             "[[targets]]\nname = 'target-{number}'\nurl = '{url}'\ninterval = '1s'\nheaders = {{ {headers}X-Api-Key = '{TOKEN}' }}\n"
@@ -160,6 +160,7 @@ async fn at_work() {
         assert!(sites[0].last_request().unwrap().contains(TOKEN));
         for row in world.query("SELECT row_to_json(check_results)::text FROM check_results").await {
             strict.keeps_quiet("a row", row.get(0));
+            assert!(row.get::<_, &str>(0).contains("?a=1&api_key=***"), "{}", row.get::<_, &str>(0));
         }
         for record in block_in_place(|| read_topic(&world.brokers, &world.topic)) {
             strict
@@ -293,13 +294,39 @@ fn in_bad_configuration() {
     }
 }
 
-/// A URL with a password is a setting, too.
+/// A URL with a password or a token is a setting, too.
 #[test]
 fn in_the_url_of_the_site() {
-    let variables = [("KAFKA_BROKERS", "localhost:9092"), ("SITE_URL", "http://user:hush-site@127.0.0.1:1/")];
-    for arguments in [["--print-config"].as_slice(), &["--once"], &["--once", "--json"]] {
-        let text = shown(&run("producer", arguments, variables));
-        assert!(text.contains("127.0.0.1") || text.contains("<redacted>"), "{text}");
-        assert!(!text.contains(MARK) && !text.contains(BASIC), "{text}");
+    let urls = [
+        "http://user:hush-site@127.0.0.1:1/",
+        "http://127.0.0.1:1/?token=hush-site",
+        "http://127.0.0.1:1/a?b=c&X-Api-Key=hush-site#hush-site",
+        "http://127.0.0.1:1/?to=http%3A%2F%2Fuser%3Ahush-site%40localhost",
+    ];
+    for url in urls {
+        let variables = [("KAFKA_BROKERS", "localhost:9092"), ("SITE_URL", url)];
+        for arguments in
+            [["--print-config"].as_slice(), &["--once"], &["--once", "--json"], &["targets"], &["targets", "--json"]]
+        {
+            let text = shown(&run("producer", arguments, variables));
+            assert!(text.contains("127.0.0.1") || text.contains("<redacted>"), "{text}");
+            assert!(!text.contains(MARK) && !text.contains(BASIC), "{text}");
+        }
+    }
+}
+
+/// What a site says is not ours to pass on either: where it redirects to may open its doors.
+#[tokio::test(flavor = "multi_thread")]
+async fn in_a_redirect_that_is_refused() {
+    for location in
+        ["ftp://user:hush-site@localhost/", "ftp://localhost/?token=hush-site", "ftp://localhost/#hush-site"]
+    {
+        let site = Site::start(Response::redirect(location).into()).await.unwrap();
+        let url = site.url("127.0.0.1");
+        for arguments in [["--once"].as_slice(), &["--once", "--json"]] {
+            let text = block_in_place(|| shown(&run("producer", arguments, [("SITE_URL", url.as_str())])));
+            assert!(text.contains("redirected to") && text.contains("***"), "{text}");
+            assert!(!text.contains(MARK), "{text}");
+        }
     }
 }

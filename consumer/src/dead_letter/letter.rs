@@ -2,6 +2,7 @@
 
 use bytes::Bytes;
 use serde_json::Value;
+use shared::masked;
 
 /// A record that could not be stored, and what its headers say of it.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -62,8 +63,8 @@ impl Letter {
     /// The target that it is about, where that can be read: from the value, or else from the key.
     pub fn target(&self) -> Option<String> {
         let value: Option<Value> = self.payload.as_deref().and_then(|payload| serde_json::from_slice(payload).ok());
-        let pointers = ["/meta/target", "/http/url"];
-        let named = pointers.iter().find_map(|pointer| Some(value.as_ref()?.pointer(pointer)?.as_str()?.to_owned()));
+        let text = |pointer: &str| Some(value.as_ref()?.pointer(pointer)?.as_str()?.to_owned());
+        let named = text("/meta/target").or_else(|| text("/http/url").map(|url| masked::url(&url)));
         named.or_else(|| String::from_utf8(self.key.as_ref()?.to_vec()).ok())
     }
 

@@ -3,6 +3,7 @@
 use hyper::Uri;
 use reqwest::header::{AUTHORIZATION, COOKIE, HOST, HeaderMap, LOCATION, PROXY_AUTHORIZATION};
 use reqwest::{Method, Request, Response, StatusCode};
+use shared::masked;
 use shared::message::{FailureClass, Phase};
 use url::Url;
 
@@ -38,7 +39,7 @@ impl Ask {
     /// The request that a redirect asks for (RFC 9110, section 15.4).
     pub(super) fn redirected(self, status: StatusCode, location: &str) -> Result<Self, Broken> {
         let refuse = |why: &str| {
-            let location: String = location.chars().take(200).collect();
+            let location: String = masked::url(location).chars().take(200).collect();
             Broken::theirs(FailureClass::Redirect, Phase::FirstByte, format!("redirected to {location:?}, {why}"))
         };
         let mut url = self.url.join(location).map_err(|_| refuse("which is no URL"))?;
