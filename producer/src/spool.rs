@@ -5,8 +5,9 @@
 //! crashes it stays sound but may lose what was appended in the last seconds, and may know results again that were delivered.
 
 use std::ffi::OsStr;
-use std::fs;
+use std::fs::{self, DirBuilder, OpenOptions, Permissions};
 use std::io::ErrorKind;
+use std::os::unix::fs::{DirBuilderExt as _, OpenOptionsExt as _, PermissionsExt as _};
 use std::path::{Path, PathBuf};
 
 use rusqlite::{Connection, ErrorCode, OptionalExtension, Row, params};
@@ -57,7 +58,8 @@ impl Spool {
     /// Another process has it open, or the disk refuses.
     pub fn open(path: &Path, max_bytes: u64) -> Result<Self, SpoolError> {
         if let Some(folder) = path.parent() {
-            fs::create_dir_all(folder).map_err(|reason| SpoolError::Io { path: folder.to_owned(), reason })?;
+            let made = DirBuilder::new().recursive(true).mode(0o700).create(folder);
+            made.map_err(|reason| SpoolError::Io { path: folder.to_owned(), reason })?;
         }
         match Self::try_open(path, max_bytes) {
             Err(SpoolError::Database { reason, .. }) if is_damaged(&reason) => {
@@ -73,6 +75,7 @@ impl Spool {
             Some(ErrorCode::DatabaseBusy | ErrorCode::DatabaseLocked) => SpoolError::InUse(path.to_owned()),
             _ => SpoolError::Database { path: path.to_owned(), reason },
         };
+        keep_private(path);
         let connection = connect(path).map_err(fault)?;
         let query = "SELECT count(*), coalesce(sum(length(CAST(payload AS BLOB))), 0), coalesce(max(seq), 0) + 1,
                             coalesce(min(seq), 0) FROM results";
@@ -187,6 +190,23 @@ impl Spool {
     }
 }
 
+/// Makes the file for its owner only, whatever the umask is; SQLite gives its log the same mode. What is wrong with it SQLite will say. It
+/// is not opened here when it is there: to close it again would lift the locks of whoever has it open in this process.
+fn keep_private(path: &Path) {
+    let _ = OpenOptions::new().write(true).create_new(true).mode(0o600).open(path);
+    for path in [path.to_owned(), log_of(path)] {
+        // One of before, or another's: then it is as private as that one wants it.
+        if path.metadata().is_ok_and(|file| file.is_file() && file.permissions().mode() & 0o077 != 0) {
+            let _ = fs::set_permissions(&path, Permissions::from_mode(0o600));
+        }
+    }
+}
+
+/// Where SQLite writes first.
+fn log_of(path: &Path) -> PathBuf {
+    PathBuf::from([path.as_os_str(), OsStr::new("-wal")].join(OsStr::new("")))
+}
+
 /// The database, with its table made or found to be ours.
 fn connect(path: &Path) -> rusqlite::Result<Connection> {
     let connection = Connection::open(path)?;
@@ -213,8 +233,7 @@ fn move_aside(path: &Path, error: &rusqlite::Error) -> Result<(), SpoolError> {
     let aside = path.with_extension("damaged");
     tracing::error!(spool.path = %path.display(), moved.path = %aside.display(), %error,
         "the spool is damaged; it is moved aside, and what waited in it is not sent");
-    let log = |path: &Path| PathBuf::from([path.as_os_str(), OsStr::new("-wal")].join(OsStr::new("")));
-    let moves = [(path.to_owned(), aside.clone()), (log(path), log(&aside))];
+    let moves = [(path.to_owned(), aside.clone()), (log_of(path), log_of(&aside))];
     for (from, to) in moves {
         match fs::rename(&from, to) {
             Err(reason) if reason.kind() != ErrorKind::NotFound => return Err(SpoolError::Io { path: from, reason }),

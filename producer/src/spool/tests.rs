@@ -43,6 +43,26 @@ fn beyond_the_bound_the_oldest_are_dropped() {
     assert_eq!(spool.len(), 2);
 }
 
+/// URLs and answers of sites are nobody else's business, whatever the umask says.
+#[test]
+fn a_spool_is_for_its_owner_only() {
+    let folder = tempfile::tempdir().unwrap();
+    let mode = |path: &Path| path.metadata().unwrap().permissions().mode() & 0o777;
+    let path = folder.path().join("made/here/spool.sqlite");
+    let spool = Spool::open(&path, 10_000).unwrap();
+    let made = ["made", "made/here"].map(|name| mode(&folder.path().join(name)));
+    assert_eq!((made, mode(&path), mode(&log_of(&path))), ([0o700; 2], 0o600, 0o600));
+    drop(spool);
+    // One of before.
+    let old = folder.path().join("old.sqlite");
+    for file in [old.clone(), log_of(&old)] {
+        fs::write(&file, "").unwrap();
+        fs::set_permissions(&file, Permissions::from_mode(0o644)).unwrap();
+    }
+    let _spool = Spool::open(&old, 10_000).unwrap();
+    assert_eq!((mode(&old), mode(&log_of(&old))), (0o600, 0o600));
+}
+
 #[test]
 fn two_processes_cannot_share_a_spool() {
     let folder = tempfile::tempdir().unwrap();
