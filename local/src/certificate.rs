@@ -9,10 +9,13 @@ use rcgen::{
     BasicConstraints, Certificate, CertificateParams, DnType, IsCa, Issuer, KeyPair, KeyUsagePurpose,
     PKCS_ECDSA_P256_SHA256, PKCS_ECDSA_P384_SHA384, PKCS_RSA_SHA256, RsaKeySize,
 };
-use rustls::ServerConfig;
 use rustls::crypto::aws_lc_rs;
-use rustls::pki_types::{PrivateKeyDer, PrivatePkcs8KeyDer};
+use rustls::pki_types::pem::PemObject;
+use rustls::pki_types::{CertificateDer, PrivateKeyDer, PrivatePkcs8KeyDer};
+use rustls::server::WebPkiClientVerifier;
 use rustls::sign::{CertifiedKey, SingleCertAndKey};
+pub use rustls::version::{TLS12, TLS13};
+use rustls::{RootCertStore, ServerConfig, SupportedProtocolVersion};
 use tempfile::TempDir;
 use tokio_rustls::TlsAcceptor;
 
@@ -111,6 +114,22 @@ impl Authority {
         let key = Kind::P256.generate();
         let certificate = parameters(names, 30).self_signed(&key).expect(BUILT_WRONG);
         Identity::new(vec![certificate], Kind::P256, &key)
+    }
+
+    /// A site that takes only visitors who have a certificate of this authority's, over this version of TLS.
+    pub fn demanding(&self, names: &[&str], version: &'static SupportedProtocolVersion) -> Identity {
+        let identity = self.valid(names);
+        let provider = Arc::new(aws_lc_rs::default_provider());
+        let mut roots = RootCertStore::empty();
+        let own = CertificateDer::from_pem_file(self.ca_file()).expect("the file is ours");
+        roots.add(own).expect(BUILT_WRONG);
+        let clients = WebPkiClientVerifier::builder_with_provider(Arc::new(roots), Arc::clone(&provider)).build();
+        let config = ServerConfig::builder_with_provider(provider)
+            .with_protocol_versions(&[version])
+            .expect("the provider knows its own protocol versions")
+            .with_client_cert_verifier(clients.expect("there is a root"))
+            .with_cert_resolver(Arc::clone(&identity.config.cert_resolver));
+        Identity { config: Arc::new(config), ..identity }
     }
 
     fn signed(&self, names: &[&str], days: i64) -> Identity {

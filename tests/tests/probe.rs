@@ -6,9 +6,9 @@ use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::sync::Arc;
 use std::time::Duration;
 
-use local::certificate::{Authority, Kind};
+use local::certificate::{Authority, Kind, TLS12, TLS13};
 use local::dns::{Answer, DnsServer};
-use local::site::{Behaviour, Framing, Response, Site};
+use local::site::{Behaviour, Framing, Response, Site, Step};
 use producer::once;
 use producer::probe::Probe;
 use producer::settings::{Family, Settings};
@@ -101,13 +101,31 @@ async fn http_sites() {
 #[tokio::test(flavor = "multi_thread")]
 async fn tls_sites() {
     let lab = Lab::new().await;
+    const MEMBERS: &str = "the server wants a client certificate";
     let page = || Behaviour::from(Response::ok("fine"));
+    let alert = |number| Behaviour::Bare(vec![Step::Listen, Step::Send(vec![0x15, 3, 3, 0, 2, 2, number])]);
+    let hung_up = Behaviour::Bare(vec![Step::Listen]);
     let names = ["site.test"];
     let table = [
         ("valid", page(), lab.authority.valid(&names), "up", ""),
-        ("expired", page(), lab.authority.expired(&names), "down tls tls", "certificate expired 20"),
-        ("wrong name", page(), lab.authority.wrong_name(), "down tls tls", "site.test"),
-        ("self-signed", page(), lab.authority.self_signed(&names), "down tls tls", "nobody we trust"),
+        ("expired", page(), lab.authority.expired(&names), "down tls tls", "expired on 20"),
+        ("wrong name", page(), lab.authority.wrong_name(), "down tls tls", "is not for the name site.test"),
+        ("self-signed", page(), lab.authority.self_signed(&names), "down tls tls", "is self-signed"),
+        (
+            "not its key",
+            page(),
+            lab.authority.valid(&names).copied(),
+            "down tls tls",
+            "did not prove that it has the key",
+        ),
+        ("only old versions", alert(70), lab.authority.valid(&names), "down tls tls", "no TLS version in common"),
+        ("only old ciphers", alert(40), lab.authority.valid(&names), "down tls tls", "no cipher suite or key exchange"),
+        ("unknown name", alert(112), lab.authority.valid(&names), "down tls tls", "does not know this host name"),
+        ("broken", alert(80), lab.authority.valid(&names), "down tls tls", "reports an internal error"),
+        ("hung up", hung_up, lab.authority.valid(&names), "down tls tls", "the server closed the connection"),
+        ("members only, TLS 1.2", page(), lab.authority.demanding(&names, &TLS12), "down tls tls", MEMBERS),
+        ("members only, TLS 1.3", page(), lab.authority.demanding(&names, &TLS13), "down tls tls", MEMBERS),
+        ("no answer", Behaviour::CloseWithoutAnswer, lab.authority.valid(&names), "down protocol first_byte", ""),
         ("no handshake", Behaviour::SilentHandshake, lab.authority.valid(&names), "down timeout tls", "TLS handshake"),
         ("reset", Behaviour::ResetBeforeHead, lab.authority.valid(&names), "down protocol first_byte", "reset"),
     ];
@@ -144,10 +162,10 @@ async fn a_site_whose_chain_is_remembered() {
         let names = ["site.test"];
         let good = authority.of_kind(&names, kind);
         let table = [
-            ("expired", authority.expired(&names), "certificate expired 20"),
+            ("expired", authority.expired(&names), "expired on 20"),
             ("wrong name", authority.wrong_name(), "site.test"),
-            ("self-signed", authority.self_signed(&names), "nobody we trust"),
-            ("without its key", good.copied(), "BadSignature"),
+            ("self-signed", authority.self_signed(&names), "is self-signed"),
+            ("without its key", good.copied(), "did not prove that it has the key"),
         ];
         let site = Site::start_tls(Response::ok("fine").into(), &good).await.unwrap();
         let url = site.url("site.test");

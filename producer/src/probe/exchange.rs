@@ -14,7 +14,7 @@ use super::ours::is_ours;
 use super::redirect::{Ask, redirect};
 use super::resolver::Resolved;
 use super::trace::Trace;
-use super::{Broken, Check, Probe, micros};
+use super::{Broken, Check, Probe, micros, tls};
 use crate::targets::Target;
 
 impl Probe {
@@ -135,19 +135,24 @@ fn broken(trace: &Trace, error: &reqwest::Error, address: SocketAddr) -> Broken 
     {
         return Broken::ours(FailureClass::Resources, phase, error);
     }
-    let cause = root_cause(error);
     match phase {
-        Phase::Tls => {
-            let detail = trace.certificate_fault().unwrap_or_else(|| format!("TLS handshake failed: {cause}"));
-            Broken::theirs(FailureClass::Tls, phase, detail)
+        Phase::Tls => Broken::theirs(FailureClass::Tls, phase, tls::failed(trace, error)),
+        // With TLS 1.3 a server says only after the handshake that it does not take us without a certificate.
+        Phase::FirstByte if tls::wants_a_certificate(trace, error) => {
+            Broken::theirs(FailureClass::Tls, Phase::Tls, tls::failed(trace, error))
         }
-        Phase::FirstByte => Broken::theirs(FailureClass::Protocol, phase, format!("no complete response: {cause}")),
-        _ => Broken::theirs(FailureClass::Connect, phase, format!("no connection to {address}: {cause}")),
+        Phase::FirstByte => {
+            Broken::theirs(FailureClass::Protocol, phase, format!("no complete response: {}", root_cause(error)))
+        }
+        _ => Broken::theirs(FailureClass::Connect, phase, format!("no connection to {address}: {}", root_cause(error))),
     }
 }
 
 /// The innermost reason. The outer ones repeat the URL, which may hold secrets.
 pub(super) fn root_cause(error: &reqwest::Error) -> String {
+    if let Some(said) = tls::in_words(error) {
+        return said;
+    }
     let mut cause: &dyn std::error::Error = error;
     while let Some(source) = cause.source() {
         cause = source;

@@ -1,146 +1,82 @@
 //! TLS as the probe needs it: a full handshake every time, its begin noted, the certificate's end of validity kept.
 
+mod handshake;
+mod reason;
 mod remembered;
+mod roots;
+mod verifier;
 
-use std::fs;
 use std::ops::RangeInclusive;
-use std::path::Path;
 use std::sync::Arc;
 
 use jiff::Timestamp;
-use rustls::client::danger::{HandshakeSignatureValid, ServerCertVerified, ServerCertVerifier};
+use rustls::client::danger::ServerCertVerifier;
 use rustls::client::{
-    ClientSessionStore, Resumption, Tls12ClientSessionValue, Tls13ClientSessionValue, VerifierBuilderError,
-    WebPkiServerVerifier,
+    ClientSessionStore, ResolvesClientCert, Resumption, Tls12ClientSessionValue, Tls13ClientSessionValue,
 };
 use rustls::crypto::{CryptoProvider, aws_lc_rs};
-use rustls::pki_types::pem::PemObject;
-use rustls::pki_types::{CertificateDer, ServerName, UnixTime};
-use rustls::{
-    CertificateError, ClientConfig, DigitallySignedStruct, Error, NamedGroup, RootCertStore, SignatureScheme,
-};
+use rustls::pki_types::{CertificateDer, ServerName};
+use rustls::sign::CertifiedKey;
+use rustls::{ClientConfig, Error, NamedGroup, SignatureScheme};
 use shared::config::Fault;
 use x509_parser::prelude::{FromDer, X509Certificate};
 
 use super::trace;
 use crate::settings;
+pub(super) use handshake::{failed, in_words, wants_a_certificate};
 use remembered::Remembering;
+use roots::Roots;
+use verifier::Verifier;
 
 pub(super) fn client_config(settings: &settings::Probe) -> Result<ClientConfig, Fault> {
     let provider = Arc::new(aws_lc_rs::default_provider());
-    let internal = |error: &dyn std::fmt::Display| Fault::new("probe", format!("TLS cannot be set up: {error}"));
-    let roots = Arc::new(roots(&settings.ca_file)?);
-    let verifier = verifier(roots, provider.clone(), settings.remember_chains).map_err(|error| internal(&error))?;
+    let roots = Arc::new(Roots::load(&settings.ca_file)?);
+    let verifier = verifier(roots, &provider, settings.remember_chains);
     let mut config = builder(provider)
-        .map_err(|error| internal(&error))?
+        .map_err(|error| Fault::new("probe", format!("TLS cannot be set up: {error}")))?
         .dangerous()
         .with_custom_certificate_verifier(verifier)
-        .with_no_client_auth();
+        .with_client_cert_resolver(Arc::new(NoCertificate));
     config.resumption = Resumption::store(Arc::new(NoSessions));
     Ok(config)
 }
 
-fn verifier(
-    roots: Arc<RootCertStore>,
-    provider: Arc<CryptoProvider>,
-    remember: bool,
-) -> Result<Arc<dyn ServerCertVerifier>, VerifierBuilderError> {
-    let full = Arc::new(Recording(WebPkiServerVerifier::builder_with_provider(roots, provider).build()?));
-    Ok(if remember { Arc::new(Remembering::new(full)) } else { full })
+fn verifier(roots: Arc<Roots>, provider: &CryptoProvider, remember: bool) -> Arc<dyn ServerCertVerifier> {
+    let full = Arc::new(Verifier::new(roots.clone(), provider));
+    if remember { Arc::new(Remembering::new(full, roots)) } else { full }
 }
 
 fn builder(provider: Arc<CryptoProvider>) -> Result<rustls::ConfigBuilder<ClientConfig, rustls::WantsVerifier>, Error> {
     ClientConfig::builder_with_provider(provider).with_safe_default_protocol_versions()
 }
 
-/// The system's CA certificates and those of the file. Where the system has none, as in small images, Mozilla's list stands in:
-/// without roots every healthy site would look broken.
-fn roots(ca_file: &str) -> Result<RootCertStore, Fault> {
-    let mut roots = RootCertStore::empty();
-    roots.add_parsable_certificates(rustls_native_certs::load_native_certs().certs);
-    if roots.is_empty() {
-        tracing::info!("the system has no CA certificates; using the built-in list");
-        roots.extend(webpki_roots::TLS_SERVER_ROOTS.iter().cloned());
-    }
-    if !ca_file.is_empty() {
-        let fault = |reason: String| Fault::new("probe.ca_file", reason);
-        let pem = fs::read(Path::new(ca_file)).map_err(|error| fault(format!("cannot read {ca_file}: {error}")))?;
-        let mut found = 0;
-        for certificate in CertificateDer::pem_slice_iter(&pem) {
-            let certificate = certificate.map_err(|error| fault(format!("{ca_file} is not PEM: {error}")))?;
-            roots.add(certificate).map_err(|error| fault(format!("{ca_file} has a bad certificate: {error}")))?;
-            found += 1;
-        }
-        if found == 0 {
-            return Err(fault(format!("no certificate in {ca_file}")));
-        }
-    }
-    Ok(roots)
+/// From when until when a certificate is valid, in Unix seconds, both included.
+fn validity(certificate: &CertificateDer<'_>) -> Option<RangeInclusive<i64>> {
+    let (_, certificate) = X509Certificate::from_der(certificate).ok()?;
+    Some(dates(&certificate))
 }
 
-/// Verifies as usual, and keeps what the check reports about the certificate.
-#[derive(Debug)]
-struct Recording(Arc<WebPkiServerVerifier>);
-
-impl ServerCertVerifier for Recording {
-    fn verify_server_cert(
-        &self,
-        leaf: &CertificateDer<'_>,
-        intermediates: &[CertificateDer<'_>],
-        name: &ServerName<'_>,
-        ocsp: &[u8],
-        now: UnixTime,
-    ) -> Result<ServerCertVerified, Error> {
-        let expires_at = expiry(leaf);
-        trace::certificate(expires_at);
-        let verified = self.0.verify_server_cert(leaf, intermediates, name, ocsp, now);
-        if let Err(Error::InvalidCertificate(reason)) = &verified {
-            trace::certificate_refused(in_words(reason, expires_at));
-        }
-        verified
-    }
-
-    fn verify_tls12_signature(
-        &self,
-        message: &[u8],
-        certificate: &CertificateDer<'_>,
-        signature: &DigitallySignedStruct,
-    ) -> Result<HandshakeSignatureValid, Error> {
-        self.0.verify_tls12_signature(message, certificate, signature)
-    }
-
-    fn verify_tls13_signature(
-        &self,
-        message: &[u8],
-        certificate: &CertificateDer<'_>,
-        signature: &DigitallySignedStruct,
-    ) -> Result<HandshakeSignatureValid, Error> {
-        self.0.verify_tls13_signature(message, certificate, signature)
-    }
-
-    fn supported_verify_schemes(&self) -> Vec<SignatureScheme> {
-        self.0.supported_verify_schemes()
-    }
+fn dates(certificate: &X509Certificate<'_>) -> RangeInclusive<i64> {
+    let validity = certificate.validity();
+    validity.not_before.timestamp()..=validity.not_after.timestamp()
 }
 
 fn expiry(leaf: &CertificateDer<'_>) -> Option<Timestamp> {
     Timestamp::from_second(*validity(leaf)?.end()).ok()
 }
 
-/// From when until when a certificate is valid, in Unix seconds, both included.
-fn validity(certificate: &CertificateDer<'_>) -> Option<RangeInclusive<i64>> {
-    let (_, certificate) = X509Certificate::from_der(certificate).ok()?;
-    let validity = certificate.validity();
-    Some(validity.not_before.timestamp()..=validity.not_after.timestamp())
-}
+/// Has no certificate of its own. rustls asks it for one when the server wants to know who we are.
+#[derive(Debug)]
+struct NoCertificate;
 
-fn in_words(reason: &CertificateError, expires_at: Option<Timestamp>) -> String {
-    match (reason, expires_at) {
-        (CertificateError::Expired | CertificateError::ExpiredContext { .. }, Some(at)) => {
-            format!("certificate expired {at}")
-        }
-        (CertificateError::UnknownIssuer, _) => "certificate is signed by nobody we trust".to_owned(),
-        _ => format!("certificate refused: {reason}"),
+impl ResolvesClientCert for NoCertificate {
+    fn resolve(&self, _: &[&[u8]], _: &[SignatureScheme]) -> Option<Arc<CertifiedKey>> {
+        trace::client_certificate_wanted();
+        None
+    }
+
+    fn has_certs(&self) -> bool {
+        false
     }
 }
 

@@ -32,6 +32,7 @@ struct Marks {
     end: Option<Instant>,
     certificate_expires_at: Option<Timestamp>,
     certificate_fault: Option<String>,
+    client_certificate_wanted: bool,
 }
 
 impl Trace {
@@ -95,6 +96,11 @@ impl Trace {
     pub(super) fn certificate_fault(&self) -> Option<String> {
         self.marks().certificate_fault.take()
     }
+
+    /// Whether the server has asked who we are.
+    pub(super) fn client_certificate_wanted(&self) -> bool {
+        self.marks().client_certificate_wanted
+    }
 }
 
 /// The address that the current hop goes to.
@@ -125,4 +131,8 @@ pub(super) fn certificate(expires_at: Option<Timestamp>) {
 
 pub(super) fn certificate_refused(reason: String) {
     note(|marks| marks.certificate_fault = Some(reason));
+}
+
+pub(super) fn client_certificate_wanted() {
+    note(|marks| marks.client_certificate_wanted = true);
 }

@@ -2,14 +2,14 @@
 //!
 //! A verdict on a chain depends on the verifier (its roots and rules), on what it is given (the name, the certificates as shown
 //! and the stapled OCSP response) and on the time. The verifier never changes while it lives. What it is given is, all of
-//! it and nothing else, the key that a verdict is found by. The time decides only whether certificates are valid at it (of those
-//! shown: a root is trusted whatever its dates), so the verdict is the same at any two times at which all of them are. Hence
-//! the rule:
+//! it and nothing else, the key that a verdict is found by. The time decides only whether certificates are valid at it, those
+//! shown and the roots. So a chain that was accepted is accepted at any time at which all that were valid still are: a root
+//! whose time begins only adds ways to be accepted. Hence the rule:
 //!
 //! - Only acceptance is remembered, and only if every certificate shown was valid then, those included that prove nothing. Any
 //!   other chain is verified in full each time.
-//! - A verdict is good from the second it was made, for an hour at most, and until the first of the certificates shown expires.
-//!   A clock that is set back, or far ahead, leads to full verification.
+//! - A verdict is good from the second it was made, for an hour at most, and until the first of the certificates shown, or of
+//!   all roots, expires. A clock that is set back, or far ahead, leads to full verification.
 //!
 //! So nothing is accepted that full verification would refuse. That the site has the key is proved anew on every handshake.
 
@@ -26,6 +26,7 @@ use rustls::client::danger::{HandshakeSignatureValid, ServerCertVerified, Server
 use rustls::pki_types::{CertificateDer, ServerName, UnixTime};
 use rustls::{DigitallySignedStruct, Error, SignatureScheme};
 
+use super::roots::Roots;
 use super::validity;
 use crate::probe::trace;
 
@@ -49,6 +50,8 @@ const ROOM: usize = 20_000;
 #[derive(Debug)]
 pub(super) struct Remembering {
     verifier: Arc<dyn ServerCertVerifier>,
+    /// Those that the verifier trusts.
+    roots: Arc<Roots>,
     verdicts: Mutex<Verdicts>,
 }
 
@@ -74,12 +77,12 @@ struct Verdicts {
 }
 
 impl Remembering {
-    pub(super) fn new(verifier: Arc<dyn ServerCertVerifier>) -> Self {
-        Self::with_room(verifier, ROOM)
+    pub(super) fn new(verifier: Arc<dyn ServerCertVerifier>, roots: Arc<Roots>) -> Self {
+        Self::with_room(verifier, roots, ROOM)
     }
 
-    fn with_room(verifier: Arc<dyn ServerCertVerifier>, room: usize) -> Self {
-        Self { verifier, verdicts: Mutex::new(Verdicts::new(room)) }
+    fn with_room(verifier: Arc<dyn ServerCertVerifier>, roots: Arc<Roots>, room: usize) -> Self {
+        Self { verifier, roots, verdicts: Mutex::new(Verdicts::new(room)) }
     }
 
     /// To be held for a look only, and never while a chain is verified.
@@ -105,7 +108,7 @@ impl ServerCertVerifier for Remembering {
             return Ok(ServerCertVerified::assertion());
         }
         let verified = self.verifier.verify_server_cert(leaf, intermediates, name, ocsp, now)?;
-        if let Some(verdict) = Verdict::on(leaf, intermediates, now) {
+        if let Some(verdict) = Verdict::on(leaf, intermediates, &self.roots, now) {
             self.verdicts().keep(key, verdict);
         }
         Ok(verified)
@@ -151,10 +154,15 @@ fn key(leaf: &CertificateDer<'_>, intermediates: &[CertificateDer<'_>], name: &S
 
 impl Verdict {
     /// The verdict on a chain just accepted, unless a certificate in it is not valid or cannot be read.
-    fn on(leaf: &CertificateDer<'_>, intermediates: &[CertificateDer<'_>], now: UnixTime) -> Option<Self> {
+    fn on(
+        leaf: &CertificateDer<'_>,
+        intermediates: &[CertificateDer<'_>],
+        roots: &Roots,
+        now: UnixTime,
+    ) -> Option<Self> {
         let made = i64::try_from(now.as_secs()).ok()?;
         let leaf = validity(leaf)?;
-        let mut good_until = made.saturating_add(LASTS);
+        let mut good_until = made.saturating_add(LASTS).min(roots.next_end(made).unwrap_or(i64::MAX));
         for shown in once(Some(leaf.clone())).chain(intermediates.iter().map(validity)) {
             let shown: RangeInclusive<i64> = shown.filter(|shown| shown.contains(&made))?;
             good_until = good_until.min(*shown.end());

@@ -1,4 +1,4 @@
-//! Certificates for the tests, and two verifiers with the same roots, one of which remembers.
+//! Certificates for the tests, and verifiers with the same roots: one remembers, one does not, and one is another's.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
@@ -10,6 +10,7 @@ use rustls::client::WebPkiServerVerifier;
 use rustls::crypto::aws_lc_rs;
 
 use super::*;
+use crate::probe::tls::verifier::Verifier;
 
 /// When the tests happen.
 pub(super) const NOW: u64 = 1_800_000_000;
@@ -49,6 +50,11 @@ impl Authority {
             None => parameters.self_signed(&key),
         };
         Self { certificate: certificate.unwrap().der().clone(), issuer: Issuer::new(parameters, key) }
+    }
+
+    /// A leaf that has signed itself.
+    pub(super) fn alone(names: &[&str], dates: Dates) -> CertificateDer<'static> {
+        parameters(names, dates).self_signed(&KeyPair::generate().unwrap()).unwrap().der().clone()
     }
 
     /// A leaf for these names, and its key.
@@ -155,20 +161,29 @@ pub(super) struct Pair {
     pub(super) remembering: Arc<Remembering>,
     counting: Arc<Counting>,
     full: Arc<dyn ServerCertVerifier>,
+    /// The TLS library's own, which trusts roots whatever their dates.
+    dateless: Arc<dyn ServerCertVerifier>,
+    trusted: Vec<CertificateDer<'static>>,
 }
 
 impl Pair {
     pub(super) fn new(root: &Authority) -> Self {
-        Self::with_room(root, ROOM)
+        Self::with_room(&[&root.certificate], ROOM)
     }
 
-    pub(super) fn with_room(root: &Authority, room: usize) -> Self {
-        let mut roots = RootCertStore::empty();
-        roots.add(root.certificate.clone()).unwrap();
-        let provider = Arc::new(aws_lc_rs::default_provider());
-        let full = WebPkiServerVerifier::builder_with_provider(Arc::new(roots), provider).build().unwrap();
+    pub(super) fn with_room(trusted: &[&CertificateDer<'static>], room: usize) -> Self {
+        let (mut roots, mut store) = (Roots::default(), RootCertStore::empty());
+        for certificate in trusted {
+            roots.add(certificate).unwrap();
+            store.add((*certificate).clone()).unwrap();
+        }
+        let (roots, provider) = (Arc::new(roots), Arc::new(aws_lc_rs::default_provider()));
+        let full = Arc::new(Verifier::new(roots.clone(), &provider));
         let counting = Arc::new(Counting(full.clone(), AtomicUsize::new(0)));
-        Self { remembering: Arc::new(Remembering::with_room(counting.clone(), room)), counting, full }
+        let remembering = Arc::new(Remembering::with_room(counting.clone(), roots, room));
+        let dateless = WebPkiServerVerifier::builder_with_provider(Arc::new(store), provider).build().unwrap();
+        let trusted = trusted.iter().map(|certificate| (*certificate).clone()).collect();
+        Self { remembering, counting, full, dateless, trusted }
     }
 
     /// The verdict of the one that remembers, which must be that of the other.
@@ -176,6 +191,12 @@ impl Pair {
         let verdict = shown.verdict(&*self.remembering);
         // In words, since not every error equals itself.
         assert_eq!(format!("{verdict:?}"), format!("{:?}", shown.verdict(&*self.full)), "{label} at {}", shown.now);
+        let now = i64::try_from(shown.now).unwrap_or(i64::MAX);
+        let valid = |root: &CertificateDer<'_>| validity(root).is_some_and(|dates| dates.contains(&now));
+        if self.trusted.iter().all(valid) && !self.trusted.contains(&shown.chain[0]) {
+            let theirs = shown.verdict(&*self.dateless);
+            assert_eq!(verdict.is_ok(), theirs.is_ok(), "{label} at {}: {verdict:?}, {theirs:?}", shown.now);
+        }
         verdict
     }
 

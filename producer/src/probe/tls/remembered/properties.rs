@@ -4,13 +4,15 @@ use std::sync::LazyLock;
 
 use proptest::collection::vec;
 use proptest::prelude::*;
-use proptest::sample::select;
+use proptest::sample::{select, subsequence};
+use rustls::pki_types::CertificateDer;
 
 use super::chains::*;
 
-/// A root, and chains that are good, good for a while, or bad.
-static LAB: LazyLock<(Authority, Vec<Shown>)> = LazyLock::new(|| {
-    let root = Authority::root(LONG);
+/// Roots, one of them good for a while, and chains that are good, good for a while, or bad.
+static LAB: LazyLock<(Vec<CertificateDer<'static>>, Vec<Shown>)> = LazyLock::new(|| {
+    let (root, short_root) = (Authority::root(LONG), Authority::root(SHORT));
+    let alone = [LONG, SHORT].map(|dates| Authority::alone(&[NAME], dates));
     let mut chains = Vec::new();
     for intermediate in [LONG, SHORT, EXPIRED, NOT_YET].map(|dates| root.intermediate(dates)) {
         for leaf in [LONG, SHORT, EXPIRED, NOT_YET].map(|dates| intermediate.leaf(&[NAME, "192.0.2.1"], dates)) {
@@ -27,7 +29,10 @@ static LAB: LazyLock<(Authority, Vec<Shown>)> = LazyLock::new(|| {
     let leaf = false_intermediate.leaf(&[NAME], LONG);
     chains.push(Shown::new(&[&leaf, &false_intermediate.certificate]));
     chains.push(Shown::new(&[&chains[0].chain[0], &false_intermediate.certificate]));
-    (root, chains)
+    chains.extend(alone.iter().map(|leaf| Shown::new(&[leaf])));
+    let short_intermediate = short_root.intermediate(LONG);
+    chains.push(Shown::new(&[&short_intermediate.leaf(&[NAME], LONG), &short_intermediate.certificate]));
+    (alone.into_iter().chain([root.certificate, short_root.certificate]).collect(), chains)
 });
 
 /// Around the times at which something begins or ends.
@@ -50,9 +55,10 @@ proptest! {
     fn the_verdict_is_that_of_full_verification(
         few in vec(shown(), 1..6),
         asked in vec((any::<prop::sample::Index>(), proptest::option::of(time())), 1..60),
+        trusted in subsequence(LAB.0.clone(), 1..=4),
         room in 1..8_usize,
     ) {
-        let pair = Pair::with_room(&LAB.0, room);
+        let pair = Pair::with_room(&trusted.iter().collect::<Vec<_>>(), room);
         for (shown, now) in asked {
             let shown = shown.get(&few);
             let _ = pair.verdict(&shown.at(now.unwrap_or(shown.now)), "asked");

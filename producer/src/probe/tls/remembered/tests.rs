@@ -4,7 +4,6 @@ use std::sync::Condvar;
 use std::thread;
 use std::time::Duration;
 
-use rustls::RootCertStore;
 use rustls::crypto::aws_lc_rs::default_provider;
 
 use super::chains::*;
@@ -115,7 +114,7 @@ type Again = (u64, bool, usize);
 #[test]
 fn a_verdict_is_good_for_an_hour_at_most_and_while_all_certificates_are() {
     let root = Authority::root(LONG);
-    let old_root = Authority::root(EXPIRED);
+    let (short_root, alone) = (Authority::root(SHORT), Authority::alone(&[NAME], SHORT));
     let long = root.intermediate(LONG);
     let chain = |root: &Authority, intermediate: Dates, leaf: Dates| {
         let intermediate = root.intermediate(intermediate);
@@ -153,19 +152,24 @@ fn a_verdict_is_good_for_an_hour_at_most_and_while_all_certificates_are() {
         (from - 1, accepted, in_full),
     ];
     let never_known = [(NOW, accepted, in_full), (NOW + 1, accepted, in_full), (NOW - 1, accepted, in_full)];
-    let table: [(&str, &Authority, Shown, &[Again]); 8] = [
-        ("all long", &root, chain(&root, LONG, LONG), &long),
-        ("short leaf", &root, chain(&root, LONG, SHORT), &short),
-        ("short intermediate", &root, chain(&root, SHORT, LONG), &short),
-        ("expired root", &old_root, chain(&old_root, LONG, LONG), &long),
-        ("short unused certificate", &root, with_unused(SHORT), &unused),
-        ("expired unused certificate", &root, with_unused(EXPIRED), &never_known),
-        ("unused certificate not valid yet", &root, with_unused(NOT_YET), &never_known[..1]),
-        ("century", &root, chain(&root, (0, NOW + 36_500 * DAY), LONG), &long),
+    let ours = &root.certificate;
+    let [past, future] = [EXPIRED, NOT_YET].map(|dates| Authority::root(dates).certificate);
+    let table: [(&str, &[&CertificateDer<'static>], Shown, &[Again]); 11] = [
+        ("all long", &[ours], chain(&root, LONG, LONG), &long),
+        ("short leaf", &[ours], chain(&root, LONG, SHORT), &short),
+        ("short intermediate", &[ours], chain(&root, SHORT, LONG), &short),
+        ("short root", &[&short_root.certificate], chain(&short_root, LONG, LONG), &short),
+        ("another root that is short", &[ours, &short_root.certificate], chain(&root, LONG, LONG), &unused),
+        ("other roots that are not valid", &[&past, ours, &future], chain(&root, LONG, LONG), &long),
+        ("short leaf that is trusted itself", &[ours, &alone], Shown::new(&[&alone]), &short),
+        ("short unused certificate", &[ours], with_unused(SHORT), &unused),
+        ("expired unused certificate", &[ours], with_unused(EXPIRED), &never_known),
+        ("unused certificate not valid yet", &[ours], with_unused(NOT_YET), &never_known[..1]),
+        ("century", &[ours], chain(&root, (0, NOW + 36_500 * DAY), LONG), &long),
     ];
-    for (label, root, shown, times) in table {
+    for (label, trusted, shown, times) in table {
         for (now, accepted, verified) in times {
-            let pair = Pair::new(root);
+            let pair = Pair::with_room(trusted, ROOM);
             pair.verdict(&shown, label).unwrap();
             let again = shown.at(*now);
             assert_eq!(pair.verdict(&again, label).is_ok(), *accepted, "{label} at {now}");
@@ -190,7 +194,7 @@ fn the_memory_is_bounded_and_right_when_it_is_full() {
     let leaf = root.leaf(&["*.site.test"], LONG);
     let names = ["a", "b", "c", "d", "e", "f", "g", "h", "i", "j", "k", "l"];
     let names: Vec<&'static str> = names.iter().map(|name| &*format!("{name}.site.test").leak()).collect();
-    let pair = Pair::with_room(&root, 6);
+    let pair = Pair::with_room(&[&root.certificate], 6);
     for round in 1..=10 {
         for (number, name) in (1..).zip(&names) {
             pair.verdict(&Shown::new(&[&leaf]).to(name), name).unwrap();
@@ -268,7 +272,7 @@ impl ServerCertVerifier for Together {
 
 #[test]
 fn chains_are_verified_at_the_same_time() {
-    let remembering = Remembering::new(Arc::new(Together::default()));
+    let remembering = Remembering::new(Arc::new(Together::default()), Arc::default());
     let good = Good::new();
     let verdicts = thread::scope(|scope| {
         let asked = [NAME, "other.test"].map(|name| {
@@ -282,11 +286,11 @@ fn chains_are_verified_at_the_same_time() {
 
 #[test]
 fn the_switch_turns_it_off() {
-    let mut roots = RootCertStore::empty();
-    roots.add(Authority::root(LONG).certificate).unwrap();
+    let mut roots = Roots::default();
+    roots.add(&Authority::root(LONG).certificate).unwrap();
     let roots = Arc::new(roots);
     for remember in [true, false] {
-        let verifier = crate::probe::tls::verifier(roots.clone(), Arc::new(default_provider()), remember).unwrap();
+        let verifier = crate::probe::tls::verifier(roots.clone(), &default_provider(), remember);
         assert_eq!(format!("{verifier:?}").contains("Remembering"), remember, "{verifier:?}");
     }
 }
