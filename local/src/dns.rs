@@ -33,6 +33,20 @@ pub enum Answer {
     ServFail,
     /// Answers REFUSED.
     Refused,
+    /// Makes of each question what it likes.
+    Scripted(Script),
+}
+
+/// Makes a reply of a question, or none. It is told how often the name was asked for before, and whether this came over TCP.
+pub type Script = fn(&Message, u64, bool) -> Option<Message>;
+
+/// An empty reply to a question, as a script begins with one.
+pub fn reply_to(query: &Message) -> Message {
+    let mut reply = Message::response(query.metadata.id, query.metadata.op_code);
+    reply.metadata.recursion_desired = query.metadata.recursion_desired;
+    reply.metadata.recursion_available = true;
+    reply.add_queries(query.queries.iter().cloned());
+    reply
 }
 
 impl From<IpAddr> for Answer {
@@ -45,12 +59,13 @@ impl From<IpAddr> for Answer {
 pub struct DnsServer {
     address: SocketAddr,
     zone: Arc<Zone>,
-    _tasks: JoinSet<()>,
+    tasks: Mutex<JoinSet<()>>,
 }
 
 /// The names, in lower case and without the last dot, and how often each was asked for.
 #[derive(Default)]
 struct Zone {
+    to_all: Mutex<Option<Answer>>,
     answers: Mutex<HashMap<String, Answer>>,
     queries: Mutex<HashMap<String, u64>>,
 }
@@ -60,15 +75,39 @@ impl DnsServer {
     pub async fn start<N: Into<String>>(names: impl IntoIterator<Item = (N, Answer)>) -> io::Result<DnsServer> {
         let (udp, tcp) = bind().await?;
         let address = udp.local_addr()?;
-        let zone = Arc::new(Zone::default());
-        let mut tasks = JoinSet::new();
-        tasks.spawn(serve_udp(Arc::new(udp), Arc::clone(&zone)));
-        tasks.spawn(serve_tcp(tcp, Arc::clone(&zone)));
-        let server = DnsServer { address, zone, _tasks: tasks };
+        let server = DnsServer { address, zone: Arc::default(), tasks: Mutex::default() };
+        server.serve(udp, tcp);
         for (name, answer) in names {
             server.set(name, answer);
         }
         Ok(server)
+    }
+
+    fn serve(&self, udp: UdpSocket, tcp: TcpListener) {
+        let mut tasks = held(&self.tasks);
+        tasks.spawn(serve_udp(Arc::new(udp), Arc::clone(&self.zone)));
+        tasks.spawn(serve_tcp(tcp, Arc::clone(&self.zone)));
+    }
+
+    /// Gives all names, the root as well, one answer, or each its own again.
+    pub fn set_all(&self, answer: Option<Answer>) {
+        *held(&self.zone.to_all) = answer;
+    }
+
+    /// Closes the port, so that whoever asks is told that nobody is there.
+    pub async fn close(&self) {
+        let mut tasks = std::mem::take(&mut *held(&self.tasks));
+        tasks.shutdown().await;
+    }
+
+    /// Listens again on the port that was closed.
+    ///
+    /// # Errors
+    /// Another has the port now.
+    pub async fn reopen(&self) -> io::Result<()> {
+        let (udp, tcp) = (UdpSocket::bind(self.address).await?, TcpListener::bind(self.address).await?);
+        self.serve(udp, tcp);
+        Ok(())
     }
 
     /// Where the server listens.
@@ -95,9 +134,9 @@ impl DnsServer {
 impl Zone {
     /// Looks the answer up, and how often it was given before.
     fn ask(&self, name: &Name) -> (u64, Option<Answer>) {
-        let name = name.to_ascii();
-        let name = name.trim_end_matches('.').to_ascii_lowercase();
-        let answer = held(&self.answers).get(&name).cloned();
+        let labels: Vec<_> = name.iter().map(String::from_utf8_lossy).collect();
+        let name = labels.join(".").to_ascii_lowercase();
+        let answer = held(&self.to_all).clone().or_else(|| held(&self.answers).get(&name).cloned());
         let mut queries = held(&self.queries);
         let asked = queries.entry(name).or_default();
         *asked += 1;
@@ -105,12 +144,10 @@ impl Zone {
     }
 
     /// The reply to one datagram, after the delay that the name has; none where silence is what was asked for.
-    async fn reply(&self, datagram: &[u8]) -> Option<Vec<u8>> {
+    async fn reply(&self, datagram: &[u8], tcp: bool) -> Option<Vec<u8>> {
         let query = Message::from_vec(datagram).ok()?;
         let question = query.queries.first()?.clone();
-        let mut reply = Message::response(query.metadata.id, query.metadata.op_code);
-        reply.metadata.recursion_desired = query.metadata.recursion_desired;
-        reply.metadata.recursion_available = true;
+        let mut reply = reply_to(&query);
         let mut addresses = Vec::new();
         let (asked, answer) = self.ask(question.name());
         match answer {
@@ -118,6 +155,7 @@ impl Zone {
             Some(Answer::ServFail) => reply.metadata.response_code = ResponseCode::ServFail,
             Some(Answer::Refused) => reply.metadata.response_code = ResponseCode::Refused,
             Some(Answer::Silent) => return None,
+            Some(Answer::Scripted(script)) => return script(&query, asked, tcp)?.to_vec().ok(),
             Some(Answer::OnlyOf(known)) if data(known, question.query_type()).is_none() => {
                 reply.metadata.response_code = ResponseCode::ServFail;
             }
@@ -132,7 +170,6 @@ impl Zone {
         for data in addresses.into_iter().filter_map(|address| data(address, question.query_type())) {
             reply.add_answer(Record::from_rdata(question.name().clone(), TTL_SECONDS, data));
         }
-        reply.add_query(question);
         reply.to_vec().ok()
     }
 }
@@ -163,7 +200,7 @@ async fn serve_udp(socket: Arc<UdpSocket>, zone: Arc<Zone>) {
         let Ok((length, peer)) = socket.recv_from(&mut datagram).await else { continue };
         let (query, socket, zone) = (datagram[..length].to_vec(), Arc::clone(&socket), Arc::clone(&zone));
         replies.spawn(async move {
-            if let Some(reply) = zone.reply(&query).await {
+            if let Some(reply) = zone.reply(&query, false).await {
                 let _ = socket.send_to(&reply, peer).await;
             }
         });
@@ -187,7 +224,7 @@ async fn serve_connection(mut stream: TcpStream, zone: &Zone) -> io::Result<()> 
     loop {
         let mut query = vec![0; usize::from(stream.read_u16().await?)];
         stream.read_exact(&mut query).await?;
-        if let Some(reply) = zone.reply(&query).await {
+        if let Some(reply) = zone.reply(&query, true).await {
             stream.write_u16(u16::try_from(reply.len()).unwrap_or(u16::MAX)).await?;
             stream.write_all(&reply).await?;
         }

@@ -128,7 +128,7 @@ pub struct Dns {
     pub servers: Vec<String>,
     /// Which family of addresses to use.
     pub prefer: Family,
-    /// How long to wait for one name server's answer.
+    /// How long to wait for one name server before the next one is asked, or the same again.
     #[serde(with = "duration")]
     pub timeout: Duration,
     /// Whether names with a dot are also tried with the search domains of `/etc/resolv.conf`.

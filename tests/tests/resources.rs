@@ -18,7 +18,7 @@ use tokio::process::Command;
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_lack_of_descriptors_is_ours() {
-    // A name each: who asks for a name that is being asked for waits for that answer.
+    // A name each, so that every lookup is its own.
     let hosts: Vec<String> =
         (0..60).map(|n| if n % 2 == 0 { "127.0.0.1".to_owned() } else { format!("site{n}.test") }).collect();
     let answer = Answer::from(IpAddr::V4(Ipv4Addr::LOCALHOST));
@@ -68,13 +68,13 @@ async fn name_servers_that_are_gone_are_ours() {
     let answer = Answer::from(IpAddr::V4(Ipv4Addr::LOCALHOST));
     let dns = DnsServer::start([("site.test", answer)]).await.unwrap();
     let site = Site::start(Response::ok("fine").into()).await.unwrap();
-    // The first target has time to ask who is there, the second has not.
+    // Whether there is much time to ask again or little.
     let folder = tempfile::tempdir().unwrap();
     let path = folder.path().join("targets.toml");
     let target = |name: &str, timeout: &str| {
         format!("[[targets]]\nname = '{name}'\nurl = '{}'\ntimeout = '{timeout}'\n", site.url("site.test"))
     };
-    std::fs::write(&path, target("patient", "30s") + &target("hasty", "4s")).unwrap();
+    std::fs::write(&path, target("patient", "10s") + &target("hasty", "4s")).unwrap();
     let address = dns.addr().to_string();
     let variables =
         [("SCHEDULE_TARGETS_FILE", path.to_str().unwrap()), ("DNS_SERVERS", &address), ("DNS_TIMEOUT", "5s")];

@@ -83,16 +83,17 @@ impl Probe {
 
     async fn look_up(&self, name: &str, check: &mut Check, first: bool) -> Result<IpAddr, Broken> {
         let began = Instant::now();
-        check.lookup_began = Some(began);
         if first {
             check.dns.start = Some(check.clock.unix_seconds(began));
         }
         let pending = LookupTimer { began, elapsed: first.then_some(&mut check.dns.elapsed) };
-        let resolved = self.resolver.resolve(name).await;
+        let resolved = self.resolver.resolve(name, check.deadline).await;
         drop(pending);
         let broken = match resolved {
-            Resolved::Address(ip) => return Ok(ip),
-            Resolved::Failed(detail) => Broken::theirs(FailureClass::Dns, Phase::Dns, detail),
+            Resolved::Addresses(addresses) => return Ok(addresses[0]),
+            Resolved::Nothing(detail) | Resolved::Failed(detail) => {
+                Broken::theirs(FailureClass::Dns, Phase::Dns, detail)
+            }
             Resolved::Unreachable(detail) => Broken::ours(FailureClass::Resolver, Phase::Dns, detail),
             Resolved::NoResources(error) => Broken::ours(FailureClass::Resources, Phase::Dns, error),
         };

@@ -93,28 +93,12 @@ impl Probe {
     /// Probes a target once. Ends at the target's deadline at the latest.
     pub async fn check(&self, target: &Target) -> Evidence {
         let mut check = Check::begin(target);
-        let deadline = check.clock.began + target.timeout;
+        let deadline = check.deadline;
         let end = tokio::time::timeout_at(deadline, self.follow(target, &mut check)).await;
-        let end = end.unwrap_or_else(|_| Err(self.timed_out(&check, target.timeout)));
+        let end = end.unwrap_or_else(|_| Err(check.timed_out(target.timeout)));
         let overdue = deadline.elapsed();
         let end = if overdue < STALLED { end } else { Err(check.stalled(overdue)) };
         check.finish(end)
-    }
-
-    fn timed_out(&self, check: &Check, timeout: Duration) -> Broken {
-        let phase = check.trace.phase();
-        if phase == Phase::Dns && !check.lookup_began.is_some_and(|began| self.resolver.has_answered_since(began)) {
-            let detail = format!("deadline of {timeout:?} ran out, and no name server answered anything meanwhile");
-            return Broken::ours(FailureClass::Resolver, phase, detail);
-        }
-        let waited = match phase {
-            Phase::Dns => "waiting for a name server",
-            Phase::Connect => "waiting for the connection",
-            Phase::Tls => "in the TLS handshake",
-            Phase::FirstByte => "waiting for the response",
-            Phase::Transfer => "reading the body",
-        };
-        Broken::theirs(FailureClass::Timeout, phase, format!("deadline of {timeout:?} ran out {waited}"))
     }
 }
 
@@ -140,8 +124,8 @@ struct Check {
     http: Http,
     body: Vec<u8>,
     body_cut: bool,
-    /// When the last lookup began.
-    lookup_began: Option<Instant>,
+    /// When all must be over.
+    deadline: Instant,
     /// When the request of the first hop began.
     http_began: Option<Instant>,
     /// The hop that is under way.
@@ -152,17 +136,31 @@ struct Check {
 
 impl Check {
     fn begin(target: &Target) -> Self {
+        let began = Instant::now();
         Self {
-            clock: Clock { began: Instant::now(), began_at: Timestamp::now() },
+            clock: Clock { began, began_at: Timestamp::now() },
             dns: Dns::default(),
             http: target.unasked(),
             body: Vec::new(),
             body_cut: false,
-            lookup_began: None,
+            deadline: began + target.timeout,
             http_began: None,
             trace: Arc::new(Trace::default()),
             last_hop_began: None,
         }
+    }
+
+    /// The deadline struck outside of a lookup, which ends by itself when it comes.
+    fn timed_out(&self, timeout: Duration) -> Broken {
+        let phase = self.trace.phase();
+        let waited = match phase {
+            Phase::Dns => "waiting for a name server",
+            Phase::Connect => "waiting for the connection",
+            Phase::Tls => "in the TLS handshake",
+            Phase::FirstByte => "waiting for the response",
+            Phase::Transfer => "reading the body",
+        };
+        Broken::theirs(FailureClass::Timeout, phase, format!("deadline of {timeout:?} ran out {waited}"))
     }
 
     /// Frozen or starved, we cannot know how the site would have done.
