@@ -124,7 +124,7 @@ async fn prepare(
         Ok((dead_letters, Topic { cluster, name: name.clone() }))
     };
     let postgres = async {
-        let mut store = Store::new(settings.postgres.clone());
+        let mut store = Store::of_group(settings.postgres.clone(), &settings.consume.group);
         patiently(&mut store, meter, async |store| store.prepare().await).await;
         anyhow::Ok(store)
     };

@@ -10,6 +10,7 @@ use tokio_postgres::Client;
 use uuid::Uuid;
 
 use super::columns::Ids;
+use super::connect::Session;
 use super::error::StoreError;
 use crate::decode::{Request, Row};
 
@@ -63,21 +64,21 @@ impl Dimensions {
 }
 
 /// The ids of rows, in their order; what is new is inserted.
-pub(super) async fn resolve(known: &Known, client: &Client, rows: &[Row]) -> Result<Vec<Ids>, StoreError> {
+pub(super) async fn resolve(known: &Known, session: &Session, rows: &[Row]) -> Result<Vec<Ids>, StoreError> {
     known.lock().trim();
     let targets = unknown(&known.lock().targets, rows.iter().map(|row| &row.target));
     if !targets.is_empty() {
-        let found = names(client, "targets", targets).await?;
+        let found = session.transact(names(&session.client, "targets", targets)).await?;
         known.lock().targets.extend(found);
     }
     let locations = unknown(&known.lock().locations, rows.iter().map(|row| &row.location));
     if !locations.is_empty() {
-        let found = names(client, "locations", locations).await?;
+        let found = session.transact(names(&session.client, "locations", locations)).await?;
         known.lock().locations.extend(found);
     }
     let new = unknown(&known.lock().requests, rows.iter().map(|row| &row.request));
     if !new.is_empty() {
-        let found = requests(client, new).await?;
+        let found = session.transact(requests(&session.client, new)).await?;
         known.lock().requests.extend(found);
     }
     let known = known.lock();

@@ -4,6 +4,10 @@ use tokio_postgres::error::SqlState;
 
 use super::columns;
 
+/// The way out of a pooler that gives every statement another session.
+const POOL_MODE: &str =
+    "a batch is a transaction: let PgBouncer have pool_mode = transaction, or session, for this database";
+
 /// Why something was not stored.
 #[derive(Debug, thiserror::Error)]
 pub enum StoreError {
@@ -43,6 +47,8 @@ impl From<tokio_postgres::Error> for StoreError {
         let code = db.code();
         let text = format!("{} ({})", db.message(), code.code());
         match code.code().get(..2).unwrap_or_default() {
+            // A pooler that lets nobody have a transaction.
+            _ if db.message().contains("statement pooling mode") => Self::Denied(format!("{text}; {POOL_MODE}")),
             // An index of somebody else's finding is about something else.
             _ if *code == SqlState::UNIQUE_VIOLATION && db.constraint().is_some_and(|name| name.ends_with("_pkey")) => {
                 Self::Duplicate

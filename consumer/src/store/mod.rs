@@ -20,6 +20,8 @@ pub mod settings;
 mod status;
 mod tls;
 mod transaction;
+mod url;
+mod version;
 
 use std::time::Duration;
 
@@ -50,6 +52,8 @@ pub struct Stored {
 /// A connection that is made when it is needed, and what is known of the database through it.
 pub struct Store {
     settings: Postgres,
+    /// Whose offsets these are.
+    group: String,
     session: Option<Session>,
     migrated: bool,
     known: Known,
@@ -61,8 +65,14 @@ pub struct Store {
 impl Store {
     /// A store that has not connected yet.
     pub fn new(settings: Postgres) -> Self {
+        Self::of_group(settings, "")
+    }
+
+    /// The same for a consumer group, whose offsets no other may have meanwhile.
+    pub fn of_group(settings: Postgres, group: &str) -> Self {
         Self {
             settings,
+            group: group.to_owned(),
             session: None,
             migrated: false,
             known: Known::default(),
@@ -98,9 +108,10 @@ impl Store {
     /// # Errors
     /// See [`StoreError`].
     pub async fn claim(&mut self, topic: &Topic, partitions: &[i32]) -> Result<Vec<(i32, i64)>, StoreError> {
-        let limit = self.settings.timeout;
+        let (limit, group) = (self.settings.timeout, self.group.clone());
         let session = self.session().await?;
-        let claimed = within(limit, offsets::claim(&session.client, topic, partitions)).await;
+        let claim = offsets::claim(&session.client, topic, &group, partitions);
+        let claimed = within(limit, session.transact(claim)).await;
         if let Err(StoreError::Locked(_)) = claimed {
             fence(session, limit, topic, partitions).await;
         }
@@ -113,9 +124,14 @@ impl Store {
     /// # Errors
     /// See [`StoreError`].
     pub async fn begin(&mut self, topic: &Topic, offsets: &[(i32, i64)]) -> Result<(), StoreError> {
-        let limit = self.settings.timeout;
+        let (limit, group) = (self.settings.timeout, self.group.clone());
         let session = self.session().await?;
-        let begun = within(limit, offsets::begin(&session.client, topic, offsets)).await;
+        let partitions: Vec<i32> = offsets.iter().map(|(partition, _)| *partition).collect();
+        let begin = async {
+            offsets::begin(&session.client, topic, offsets).await?;
+            offsets::claim(&session.client, topic, &group, &partitions).await
+        };
+        let begun = within(limit, session.transact(begin)).await.map(drop);
         if begun.is_ok() {
             session.claimed.extend(offsets.iter().map(|(partition, _)| *partition));
         }
@@ -125,11 +141,11 @@ impl Store {
     /// Moves offsets where there is nothing to store between.
     ///
     /// # Errors
-    /// See [`StoreError`]. Some may have moved then.
+    /// See [`StoreError`]. None has moved then.
     pub async fn set_offsets(&mut self, topic: &Topic, moves: &[Move]) -> Result<(), StoreError> {
         let limit = self.settings.timeout;
         let session = self.session().await?;
-        let moved = within(limit, offsets::advance(&session.client, offsets::ADVANCE, topic, moves)).await;
+        let moved = within(limit, session.transact(offsets::advance(&session.client, topic, moves))).await;
         self.keep(moved)
     }
 
@@ -140,7 +156,7 @@ impl Store {
     pub async fn rewind(&mut self, topic: &Topic) -> Result<u64, StoreError> {
         let limit = self.settings.timeout;
         let session = self.session().await?;
-        let rewound = within(limit, offsets::rewind(&session.client, topic)).await;
+        let rewound = within(limit, session.transact(offsets::rewind(&session.client, topic))).await;
         self.keep(rewound)
     }
 
@@ -237,23 +253,23 @@ impl Store {
         self.days.retain(&session.client, self.settings.retention, now).await;
         let data = self.encode(rows, ahead, now).await?;
         let repeating = self.repeating;
+        let group = self.group.clone();
         let session = self.present()?;
         // Else nobody could end this session, should it freeze while it stores them.
         let partitions = moves.iter().map(|step| step.partition);
         let new: Vec<i32> = partitions.filter(|partition| !session.claimed.contains(partition)).collect();
         if !new.is_empty() {
-            offsets::claim(&session.client, topic, &new).await?;
+            session.transact(offsets::claim(&session.client, topic, &group, &new)).await?;
             session.claimed.extend(new);
         }
         let count = rows.len() as u64;
-        let way = session.way().await?;
         if !repeating {
-            match way.store(&session.client, topic, moves, data.clone(), Copied::All).await {
+            match session.store(topic, moves, data.clone(), Copied::All).await {
                 Err(StoreError::Duplicate) => {}
                 stored => return stored.map(|rows| Stored { rows, duplicates: 0 }),
             }
         }
-        let rows = way.store(&session.client, topic, moves, data, Copied::New).await?;
+        let rows = session.store(topic, moves, data, Copied::New).await?;
         self.repeating = rows < count;
         Ok(Stored { rows, duplicates: count - rows })
     }
@@ -261,7 +277,7 @@ impl Store {
     async fn rehearse(&mut self, rows: &[Row], now: Timestamp) -> Result<(), StoreError> {
         let data = self.encode(rows, &Ahead::default(), now).await?;
         let session = self.present()?;
-        session.way().await?.rehearse(&session.client, data).await
+        session.rehearse(data).await
     }
 
     /// Rows with the ids that they refer to; their days have tables afterwards.
@@ -272,7 +288,7 @@ impl Store {
         if let Some(data) = ahead.of(rows.len(), generation) {
             return Ok(data);
         }
-        let ids = dimensions::resolve(&self.known, &session.client, rows).await?;
+        let ids = dimensions::resolve(&self.known, session, rows).await?;
         Ok(copy::encode(rows, &ids))
     }
 
@@ -315,7 +331,7 @@ fn lost() -> StoreError {
 }
 
 async fn fence(session: &Session, limit: Duration, topic: &Topic, partitions: &[i32]) {
-    match within(limit, offsets::fence(&session.client, topic, partitions)).await {
+    match within(limit, session.transact(offsets::fence(&session.client, topic, partitions))).await {
         Ok(0) => {}
         Ok(ended) => {
             tracing::warn!(postgres.sessions = ended, "ended sessions of former owners that held our partitions");

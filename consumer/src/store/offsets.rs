@@ -3,7 +3,8 @@
 //! Offsets move by compare-and-set in the transaction of the rows, so a consumer that has lost a partition without knowing it
 //! cannot store anything of it a second time.
 
-use tokio_postgres::{Client, ToStatement};
+use tokio_postgres::Client;
+use tokio_postgres::types::{ToSql, Type};
 
 use super::error::StoreError;
 
@@ -30,15 +31,34 @@ pub struct Move {
     pub to: i64,
 }
 
+/// Other groups whose consumers are there, of these partitions.
+const OTHERS: &str = "SELECT min(o.consumer_group) FROM consumer_offsets o \
+    JOIN pg_stat_activity a ON a.pid = o.backend_pid AND a.backend_start = o.backend_started \
+    WHERE cluster = $1 AND topic = $2 AND partition = ANY($3) AND consumer_group <> $4";
+
 /// Notes that this session owns partitions, and returns the next offsets of those that have one. Waits for a transaction of the
 /// former owner to end.
-pub(super) async fn claim(client: &Client, topic: &Topic, partitions: &[i32]) -> Result<Vec<(i32, i64)>, StoreError> {
+pub(super) async fn claim(
+    client: &Client,
+    topic: &Topic,
+    group: &str,
+    partitions: &[i32],
+) -> Result<Vec<(i32, i64)>, StoreError> {
+    let other: Option<String> =
+        client.query_one(OTHERS, &[&topic.cluster, &topic.name, &partitions, &group]).await?.get(0);
+    if let Some(other) = other {
+        return Err(StoreError::Denied(format!(
+            "the offsets of topic `{}` belong to the consumer group `{other}`, which runs, and this is `{group}`; one database is for \
+             one group: set consume.group to that one, or give this one a database or a schema of its own",
+            topic.name
+        )));
+    }
     let rows = client
         .query(
             "UPDATE consumer_offsets SET backend_pid = pg_backend_pid(), backend_started = \
-             (SELECT backend_start FROM pg_stat_activity WHERE pid = pg_backend_pid()) \
+             (SELECT backend_start FROM pg_stat_activity WHERE pid = pg_backend_pid()), consumer_group = $4 \
              WHERE cluster = $1 AND topic = $2 AND partition = ANY($3) RETURNING partition, next_offset",
-            &[&topic.cluster, &topic.name, &partitions],
+            &[&topic.cluster, &topic.name, &partitions, &group],
         )
         .await?;
     Ok(rows.iter().map(|row| (row.get(0), row.get(1))).collect())
@@ -60,22 +80,23 @@ pub(super) async fn begin(client: &Client, topic: &Topic, offsets: &[(i32, i64)]
     Ok(())
 }
 
-/// The statement of [`advance`], for those who have not prepared it.
-pub(super) const ADVANCE: &str = "UPDATE consumer_offsets o SET next_offset = m.to_offset, updated_at = now() \
+const ADVANCE: &str = "UPDATE consumer_offsets o SET next_offset = m.to_offset, updated_at = now() \
     FROM unnest($3::integer[], $4::bigint[], $5::bigint[]) AS m (partition, from_offset, to_offset) \
     WHERE o.cluster = $1 AND o.topic = $2 AND o.partition = m.partition AND o.next_offset = m.from_offset";
 
 /// Moves offsets; all or none, where a transaction has begun.
-pub(super) async fn advance(
-    client: &Client,
-    statement: &(impl ToStatement + ?Sized),
-    topic: &Topic,
-    moves: &[Move],
-) -> Result<(), StoreError> {
+pub(super) async fn advance(client: &Client, topic: &Topic, moves: &[Move]) -> Result<(), StoreError> {
     let partitions: Vec<i32> = moves.iter().map(|step| step.partition).collect();
     let from: Vec<i64> = moves.iter().map(|step| step.from).collect();
     let to: Vec<i64> = moves.iter().map(|step| step.to).collect();
-    let moved = client.execute(statement, &[&topic.cluster, &topic.name, &partitions, &from, &to]).await?;
+    let parameters: [(&(dyn ToSql + Sync), Type); 5] = [
+        (&topic.cluster, Type::TEXT),
+        (&topic.name, Type::TEXT),
+        (&partitions, Type::INT4_ARRAY),
+        (&from, Type::INT8_ARRAY),
+        (&to, Type::INT8_ARRAY),
+    ];
+    let moved = client.execute_typed(ADVANCE, &parameters).await?;
     if moved == moves.len() as u64 { Ok(()) } else { Err(StoreError::Stale) }
 }
 
@@ -91,14 +112,17 @@ pub(super) async fn rewind(client: &Client, topic: &Topic) -> Result<u64, StoreE
 }
 
 /// Ends the sessions of former owners that still hold the lock on these partitions: frozen, or cut off, in the middle of a
-/// transaction. What they had not committed is read again; the group has taken the partitions from them.
+/// transaction. What they had not committed is read again; the group has taken the partitions from them. Behind a pooler the session may
+/// have passed to somebody else: then it is not in the middle of moving offsets.
 pub(super) async fn fence(client: &Client, topic: &Topic, partitions: &[i32]) -> Result<usize, StoreError> {
     let ended = client
         .query(
             "SELECT pg_terminate_backend(a.pid) FROM pg_stat_activity a \
              WHERE a.pid <> pg_backend_pid() AND a.xact_start IS NOT NULL AND (a.pid, a.backend_start) IN \
              (SELECT backend_pid, backend_started FROM consumer_offsets \
-              WHERE cluster = $1 AND topic = $2 AND partition = ANY($3))",
+              WHERE cluster = $1 AND topic = $2 AND partition = ANY($3)) \
+             AND EXISTS (SELECT FROM pg_locks l WHERE l.pid = a.pid AND l.relation = 'consumer_offsets'::regclass \
+              AND l.mode = 'RowExclusiveLock' AND l.granted)",
             &[&topic.cluster, &topic.name, &partitions],
         )
         .await?;

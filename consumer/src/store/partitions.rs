@@ -7,6 +7,7 @@ use jiff::civil::Date;
 use jiff::tz::TimeZone;
 use jiff::{SignedDuration, Timestamp};
 use tokio_postgres::Client;
+use tokio_postgres::types::Type;
 
 use super::error::StoreError;
 use super::settings::Retention;
@@ -50,7 +51,7 @@ impl Days {
         wanted.extend(instants.map(day).filter(|day| !self.known.contains(day)));
         for day in wanted {
             if !self.known.contains(&day) {
-                client.execute("SELECT make_day($1)", &[&date(day)]).await?;
+                client.query_typed("SELECT make_day($1)", &[(&date(day), Type::DATE)]).await?;
                 self.known.insert(day);
             }
         }
@@ -64,7 +65,11 @@ impl Days {
         let before = date(day(now) - i64::from(days));
         self.drop_at = now + DROP_EVERY;
         loop {
-            match client.query_one("SELECT drop_oldest_day($1)", &[&before]).await.map(|row| row.get(0)) {
+            match client
+                .query_typed_one("SELECT drop_oldest_day($1)", &[(&before, Type::DATE)])
+                .await
+                .map(|row| row.get(0))
+            {
                 Ok(Some::<String>(table)) => tracing::info!(table, "a day older than postgres.retention was dropped"),
                 Ok(None) => return,
                 Err(error) => {

@@ -3,6 +3,7 @@
 use std::num::NonZeroU16;
 use std::time::Duration;
 
+use percent_encoding::percent_decode_str;
 use serde::{Deserialize, Serialize};
 use shared::config::{Fault, Secret};
 use tokio_postgres::Config;
@@ -169,9 +170,7 @@ impl Postgres {
 
     fn url_address(&self) -> Result<Address, Fault> {
         let url = self.url.expose();
-        if !url.starts_with("postgres://") && !url.starts_with("postgresql://") {
-            return Err(Fault::new("postgres.url", "expected a URL such as postgres://user:password@host:5432/dbname"));
-        }
+        super::url::check(url).map_err(|fault| Fault::new("postgres.url", fault))?;
         // The client knows neither the verifying modes nor the root certificate.
         let (base, query) = url.split_once('?').unwrap_or((url, ""));
         let mut sslmode = self.sslmode;
@@ -180,7 +179,9 @@ impl Postgres {
         for pair in query.split('&').filter(|pair| !pair.is_empty()) {
             match pair.split_once('=') {
                 Some(("sslmode", mode)) => sslmode = parse_sslmode(mode)?,
-                Some(("sslrootcert", path)) => root_certificate = path.replace("%2F", "/"),
+                Some(("sslrootcert", path)) => {
+                    root_certificate = percent_decode_str(path).decode_utf8_lossy().into_owned()
+                }
                 _ => rest.push(pair),
             }
         }
@@ -225,6 +226,11 @@ mod tests {
             ("postgres://u@h/d", SslMode::Prefer, ""),
             ("postgresql://u:p@h:1,i:2/d?sslmode=verify-full&application_name=x", SslMode::VerifyFull, ""),
             ("postgres://u@h/d?sslmode=verify-ca&sslrootcert=%2Fetc%2Fca.pem", SslMode::VerifyCa, "/etc/ca.pem"),
+            (
+                "postgres://u@h/d?sslmode=verify-ca&sslrootcert=%2fetc%2fmy%20ca.pem",
+                SslMode::VerifyCa,
+                "/etc/my ca.pem",
+            ),
             ("postgres://u@h/d?sslmode=disable", SslMode::Disable, ""),
         ];
         for (url, sslmode, root) in table {
@@ -246,7 +252,8 @@ mod tests {
             (Postgres::default(), "postgres.url", "is missing"),
             (both, "postgres.url", "not both"),
             (section("host=h"), "postgres.url", "expected a URL"),
-            (section("postgres://u:s3cret@h:port/d"), "postgres.url", "expected postgres://"),
+            (section("postgres://u:s3cret@h:port/d"), "postgres.url", "%3A"),
+            (section("postgres://u:s3cret@x@h/d"), "postgres.url", "%40"),
             (section("postgres://u@h/d?sslmode=maybe"), "postgres.url", "found \"maybe\""),
             (short, "postgres.timeout", "from 100ms"),
             (root, "postgres.root_certificate", "/nowhere.pem"),

@@ -3,6 +3,7 @@
 use jiff::Timestamp;
 use serde::Serialize;
 use tokio_postgres::Client;
+use tokio_postgres::types::Type;
 
 use super::error::StoreError;
 use super::offsets::Topic;
@@ -35,7 +36,7 @@ pub(super) async fn progress(client: &Client, topic: &Topic) -> Result<Vec<Progr
     let query = "SELECT o.partition, o.next_offset, o.updated_at, EXISTS (SELECT FROM pg_stat_activity a \
                  WHERE a.pid = o.backend_pid AND a.backend_start = o.backend_started) \
                  FROM consumer_offsets o WHERE o.cluster = $1 AND o.topic = $2 ORDER BY o.partition";
-    let rows = client.query(query, &[&topic.cluster, &topic.name]).await?;
+    let rows = client.query_typed(query, &[(&topic.cluster, Type::TEXT), (&topic.name, Type::TEXT)]).await?;
     let progress = |row: &tokio_postgres::Row| Progress {
         partition: row.get(0),
         next: row.get(1),
@@ -48,6 +49,6 @@ pub(super) async fn progress(client: &Client, topic: &Topic) -> Result<Vec<Progr
 pub(super) async fn days(client: &Client) -> Result<Vec<DayTable>, StoreError> {
     let query = "SELECT c.relname, nullif(c.reltuples, -1)::bigint, pg_total_relation_size(c.oid) \
                  FROM pg_inherits i JOIN pg_class c ON c.oid = i.inhrelid WHERE i.inhparent = 'checks'::regclass ORDER BY 1";
-    let rows = client.query(query, &[]).await?;
+    let rows = client.query_typed(query, &[]).await?;
     Ok(rows.iter().map(|row| DayTable { table: row.get(0), rows: row.get(1), bytes: row.get(2) }).collect())
 }

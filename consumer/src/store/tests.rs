@@ -3,6 +3,7 @@
 mod account;
 mod ahead;
 mod generated;
+mod neighbours;
 mod newest;
 mod retention;
 mod schema;
@@ -243,7 +244,7 @@ async fn a_frozen_owner_is_ended() {
     frozen.claim(&topic(), &[0]).await.unwrap();
     let client = &frozen.session().await.unwrap().client;
     client.batch_execute("BEGIN").await.unwrap();
-    offsets::advance(client, offsets::ADVANCE, &topic(), &[step(0, 0, 9)]).await.unwrap();
+    offsets::advance(client, &topic(), &[step(0, 0, 9)]).await.unwrap();
 
     let mut heir = Store::new(settings);
     let blocked = heir.claim(&topic(), &[0]).await;

@@ -6,8 +6,10 @@ use std::pin::pin;
 
 use bytes::Bytes;
 use futures_util::SinkExt as _;
+use tokio_postgres::types::{ToSql, Type};
 use tokio_postgres::{Client, CopyInSink, Statement};
 
+use super::connect::Session;
 use super::copy::{self, Key, Slot};
 use super::error::StoreError;
 use super::offsets::{self, Move, Topic};
@@ -20,14 +22,6 @@ const KNOWN: &str = "SELECT array_agg(position) FROM \
     WHERE EXISTS (SELECT FROM checks WHERE target_id = wanted.target_id AND location_id = wanted.location_id \
     AND scheduled_at = wanted.scheduled_at AND scheduled_at BETWEEN $4 AND $5 OFFSET 0)";
 
-/// What storing takes, prepared on a connection.
-#[derive(Clone)]
-pub(super) struct Way {
-    advance: Statement,
-    known: Statement,
-    copy: Statement,
-}
-
 /// Which rows of a batch are copied.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Copied {
@@ -37,64 +31,64 @@ pub(super) enum Copied {
     New,
 }
 
-impl Way {
-    pub(super) async fn prepare(client: &Client) -> Result<Self, StoreError> {
-        Ok(Self {
-            advance: client.prepare(offsets::ADVANCE).await?,
-            known: client.prepare(KNOWN).await?,
-            copy: client.prepare(&copy::statement()).await?,
-        })
-    }
-
+impl Session {
     /// Moves the offsets and stores rows; returns how many those were.
     pub(super) async fn store(
         &self,
-        client: &Client,
         topic: &Topic,
         moves: &[Move],
         data: Bytes,
         copied: Copied,
     ) -> Result<u64, StoreError> {
-        // Waited for: an UPDATE that follows a BEGIN which someone has cancelled would stand without its rows.
-        client.batch_execute("BEGIN").await?;
-        let data = match offsets::advance(client, &self.advance, topic, moves).await {
-            Ok(()) if copied == Copied::New => self.unknown(client, &data).await,
+        self.begin().await?;
+        // Sent one behind the other, so that they take one round trip.
+        let copy = copy::statement();
+        let (moved, copy) =
+            tokio::join!(biased; offsets::advance(&self.client, topic, moves), self.client.prepare(&copy));
+        let data = match moved {
+            Ok(()) if copied == Copied::New => self.unknown(&data).await,
             moved => moved.map(|()| data),
         };
-        let stored = self.fill(client, data, "COMMIT").await;
+        let stored = self.fill(data, copy, "COMMIT").await;
         if copied == Copied::New { stored.map_err(contended) } else { stored }
     }
 
     /// Does the same with new rows alone, and takes it back.
-    pub(super) async fn rehearse(&self, client: &Client, data: Bytes) -> Result<(), StoreError> {
-        client.batch_execute("BEGIN").await?;
-        let data = self.unknown(client, &data).await;
-        self.fill(client, data, "ROLLBACK").await.map(drop).map_err(contended)
+    pub(super) async fn rehearse(&self, data: Bytes) -> Result<(), StoreError> {
+        self.begin().await?;
+        let data = self.unknown(&data).await;
+        let copy = self.client.prepare(&copy::statement()).await;
+        self.fill(data, copy, "ROLLBACK").await.map(drop).map_err(contended)
     }
 
     /// The rows whose slots are not there yet, each once.
-    async fn unknown(&self, client: &Client, data: &Bytes) -> Result<Bytes, StoreError> {
+    async fn unknown(&self, data: &Bytes) -> Result<Bytes, StoreError> {
         let keys = copy::keys(data);
-        let mut taken = known(client, &self.known, &keys).await?;
+        let mut taken = known(&self.client, &keys).await?;
         Ok(copy::retain(data, |key| taken.insert(key)))
     }
 
     /// Copies, unless something went wrong before, and ends the transaction in any case.
-    async fn fill(&self, client: &Client, data: Result<Bytes, StoreError>, end: &str) -> Result<u64, StoreError> {
-        let begun = match data {
-            Ok(data) => client.copy_in(&self.copy).await.map(|sink| (sink, data)).map_err(StoreError::from),
-            Err(error) => Err(error),
+    async fn fill(
+        &self,
+        data: Result<Bytes, StoreError>,
+        copy: Result<Statement, tokio_postgres::Error>,
+        end: &str,
+    ) -> Result<u64, StoreError> {
+        let begun = match (data, copy) {
+            (Ok(data), Ok(copy)) => self.client.copy_in(&copy).await.map(|sink| (sink, data)).map_err(StoreError::from),
+            (Err(error), _) => Err(error),
+            (_, Err(error)) => Err(error.into()),
         };
         let (sink, data) = match begun {
             Ok(begun) => begun,
             Err(error) => {
-                // When this fails, so will the next transaction.
-                let _ = client.batch_execute("ROLLBACK").await;
+                self.roll_back().await;
                 return Err(error);
             }
         };
         // What has failed is rolled back by a commit, too.
-        let (copied, ended) = tokio::join!(biased; send(sink, data), client.batch_execute(end));
+        let (copied, ended) = tokio::join!(biased; send(sink, data), self.client.batch_execute(end));
         let copied = copied?;
         ended?;
         Ok(copied)
@@ -112,12 +106,19 @@ fn contended(error: StoreError) -> StoreError {
 }
 
 /// Those of the keys that are in the table.
-async fn known(client: &Client, statement: &Statement, keys: &[Key]) -> Result<HashSet<Key>, StoreError> {
+async fn known(client: &Client, keys: &[Key]) -> Result<HashSet<Key>, StoreError> {
     let slots: Vec<Slot> = keys.iter().map(|key| key.slot).collect();
     let (Some(first), Some(last)) = (slots.iter().min(), slots.iter().max()) else { return Ok(HashSet::new()) };
     let targets: Vec<i32> = keys.iter().map(|key| key.target).collect();
     let locations: Vec<i32> = keys.iter().map(|key| key.location).collect();
-    let found = client.query_one(statement, &[&targets, &locations, &slots, first, last]).await?;
+    let parameters: [(&(dyn ToSql + Sync), Type); 5] = [
+        (&targets, Type::INT4_ARRAY),
+        (&locations, Type::INT4_ARRAY),
+        (&slots, Type::TIMESTAMPTZ_ARRAY),
+        (first, Type::TIMESTAMPTZ),
+        (last, Type::TIMESTAMPTZ),
+    ];
+    let found = client.query_typed_one(KNOWN, &parameters).await?;
     let positions: Option<Vec<i64>> = found.get(0);
     // They count from one.
     Ok(positions.into_iter().flatten().map(|position| keys[position as usize - 1]).collect())
