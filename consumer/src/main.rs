@@ -1,9 +1,11 @@
 //! The consumer: from the topic into the tables.
 
+mod arguments;
+
 use std::process::ExitCode;
 
-use clap::{CommandFactory as _, Parser, Subcommand};
-use clap_complete::Shell;
+use arguments::{Cli, Command};
+use clap::CommandFactory as _;
 use consumer::dead_letter::tool;
 use consumer::pipeline;
 use consumer::settings::{DeadLetterSettings, MigrateSettings, Settings};
@@ -13,49 +15,16 @@ use shared::lifecycle::stop_on_signals;
 use shared::output::print;
 use shared::telemetry::Log;
 
-/// Batch-inserts check results from Kafka into Postgres, each once.
-#[derive(Parser)]
-#[command(version)]
-struct Cli {
-    #[command(flatten)]
-    config: shared::config::Cli,
-
-    #[command(subcommand)]
-    command: Option<Command>,
-
-    /// Read the whole topic again; results that are stored already are recognized
-    #[arg(long, global = true)]
-    from_beginning: bool,
-}
-
-#[derive(Clone, Subcommand)]
-enum Command {
-    /// Consume until stopped; what happens without a command, too
-    Run,
-    /// Bring the tables up to date and exit
-    Migrate,
-    /// List the records that could not be stored, or send them again
-    DeadLetters(tool::Options),
-    /// Show how far Postgres is behind Kafka, how fast it goes, and what the table holds
-    Status(status::Options),
-    /// Print completions for a shell
-    Completions {
-        /// Which shell
-        shell: Shell,
-    },
-}
-
 fn main() -> ExitCode {
     let stop = match stop_on_signals() {
         Ok(stop) => stop,
         Err(error) => return failed(&error.into()),
     };
-    let cli = Cli::parse();
-    let ended = match cli.command.unwrap_or(Command::Run) {
-        Command::Run => cli
-            .config
-            .start::<Settings, _>(|loaded| Ok(loaded.settings))
-            .map(|settings| work(&settings.log, pipeline::run(&settings, cli.from_beginning, stop))),
+    let cli = shared::arguments::parse(Cli::heeded);
+    let ended = match cli.command.unwrap_or(Command::Run(cli.run)) {
+        Command::Run(run) => cli.config.start::<Settings, _>(|loaded| Ok(loaded.settings)).map(|settings| {
+            work(&settings.log, pipeline::run(&settings, run.from_beginning || cli.run.from_beginning, stop))
+        }),
         Command::Migrate => cli
             .config
             .start::<MigrateSettings, _>(|loaded| Ok(loaded.settings.0))

@@ -1,17 +1,18 @@
 //! `producer`: see the library for the way of a check.
 
+mod arguments;
+
 use std::convert::Infallible;
 use std::path::Path;
 use std::process::ExitCode;
 use std::sync::Arc;
 use std::time::Duration;
 
-use clap::{CommandFactory as _, Parser, Subcommand};
-use clap_complete::Shell;
+use arguments::{Args, Command};
+use clap::CommandFactory as _;
 use comfy_table::Table;
 use jiff::Timestamp;
 use producer::dispatch::{self, Checker, Tally, give_up_at};
-use producer::import::Import;
 use producer::metrics::{Checks, Probes, Published};
 use producer::probe::Probe;
 use producer::publish::Summary;
@@ -23,7 +24,7 @@ use producer::targets::{Target, load_targets};
 use producer::{descriptors, heap, listing, once, publish, replicas, roster};
 use serde::Serialize;
 use shared::admin::{Metrics, Ready};
-use shared::config::{Cli, ConfigError, Loaded};
+use shared::config::{ConfigError, Loaded};
 use shared::harmless::harmless;
 use shared::lifecycle::stop_on_signals;
 use shared::output::print;
@@ -34,42 +35,6 @@ use tokio_util::sync::CancellationToken;
 
 /// How many results may wait for the spool, which is a moment at most while the disk is well.
 const WAITING: usize = 10_000;
-
-/// Times DNS and HTTP checks on a fixed schedule and publishes the results to Kafka
-#[derive(Debug, Parser)]
-#[command(version)]
-struct Args {
-    #[command(flatten)]
-    config: Cli,
-
-    #[command(subcommand)]
-    command: Option<Command>,
-
-    /// Check every target once, print the results and exit: 0 if all are up, 1 if not. Needs no Kafka
-    #[arg(long)]
-    once: bool,
-
-    /// With --once: print the messages as JSON, one a line
-    #[arg(long, requires = "once")]
-    json: bool,
-}
-
-#[derive(Debug, Subcommand)]
-enum Command {
-    /// List the targets with their next slots, and their shards where replicas share them
-    Targets {
-        /// As JSON, one target a line
-        #[arg(long)]
-        json: bool,
-    },
-    /// Print completions for a shell
-    Completions {
-        /// Which shell
-        shell: Shell,
-    },
-    /// Make a targets file of another monitor's configuration
-    Import(Import),
-}
 
 /// What the configuration asks for.
 struct Plan {
@@ -103,7 +68,7 @@ fn main() -> ExitCode {
 fn work() -> anyhow::Result<ExitCode> {
     let hangups = hangups()?;
     let stop = stop_on_signals()?;
-    let args = Args::parse();
+    let args = shared::arguments::parse(Args::heeded);
     descriptors::raise();
     heap::stay_small();
     let runtime = tokio::runtime::Runtime::new()?;

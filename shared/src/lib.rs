@@ -6,6 +6,7 @@ pub mod config;
 pub mod kafka;
 
 pub mod admin;
+pub mod arguments;
 pub mod backoff;
 pub mod harmless;
 pub mod lifecycle;
