@@ -28,7 +28,9 @@ fn unexpected_status(target: &Target, evidence: &Evidence) -> Option<Failure> {
         return None;
     }
     let reason = evidence.http.reason.as_deref().unwrap_or_default();
-    let detail = format!("unexpected status {code} {reason}").trim_end().to_owned();
+    let expected: Vec<String> = target.expected_status.iter().map(ToString::to_string).collect();
+    let got = format!("unexpected status {code} {reason}");
+    let detail = format!("{}, expected {}", got.trim_end(), expected.join(", "));
     Some(Failure { class: FailureClass::HttpStatus, phase: None, detail })
 }
 

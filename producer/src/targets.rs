@@ -1,6 +1,7 @@
 //! Targets as they are configured, and as the rest of the program knows them: checked once, here.
 
 use std::collections::{BTreeMap, HashMap, HashSet};
+use std::fmt;
 use std::panic::resume_unwind;
 use std::path::Path;
 use std::sync::Arc;
@@ -396,6 +397,19 @@ impl StatusRange {
     /// Whether the range has this code.
     pub fn contains(self, code: u16) -> bool {
         (self.first..=self.last).contains(&code)
+    }
+}
+
+impl fmt::Display for StatusRange {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Self { first, last } = self;
+        if first == last {
+            write!(formatter, "{first}")
+        } else if first % 100 == 0 && *last == first + 99 {
+            write!(formatter, "{}xx", first / 100)
+        } else {
+            write!(formatter, "{first}-{last}")
+        }
     }
 }
 

@@ -37,7 +37,7 @@ async fn prints_a_table_and_exits_with_the_verdict() {
     let table = text(&both.stdout);
     let line = |name: &str| table.lines().find(|line| line.trim_start().starts_with(name)).unwrap().to_owned();
     assert!(line("good").contains("up") && line("good").contains("200"), "{table}");
-    assert!(line("bad").contains("http_status: unexpected status 500 Internal Server Error"), "{table}");
+    assert!(line("bad").contains("http_status: unexpected status 500 Internal Server Error, expected 2xx"), "{table}");
 
     let one = once(&[], &[("SITE_URL", &good.url("127.0.0.1")), ("SITE_REGEX", "Wel+come")]).await;
     assert_eq!(one.status.code(), Some(0), "{}", text(&one.stderr));

@@ -45,6 +45,8 @@ fn everything_that_a_target_can_say() {
     assert_eq!(long.headers["x-a"], "1");
     assert_eq!((long.interval.as_millis(), long.timeout.as_millis()), (5000, 1500));
     assert!(long.expected_status.iter().any(|range| range.contains(402)));
+    let said: Vec<String> = long.expected_status.iter().map(ToString::to_string).collect();
+    assert_eq!(said, ["201", "3xx", "401-403"]);
     assert!(!long.follow_redirects);
 }
 
