@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 use shared::admin::Admin;
-use shared::config::Fault;
+use shared::config::{Fault, Number, check_numbers, number};
 use shared::kafka::{Kafka, check_topic};
 use shared::lifecycle::Stop;
 use shared::telemetry::Log;
@@ -80,6 +80,15 @@ impl Default for Consume {
 }
 
 impl Consume {
+    /// Every number, and what it may be.
+    pub fn numbers(&self) -> [Number; 3] {
+        [
+            ("consume.dead_letter_limit", number(self.dead_letter_limit), 0..=1_000_000_000),
+            ("consume.batch_rows", number(self.batch_rows), 1..=100_000),
+            ("consume.batch_bytes", number(self.batch_bytes), 1024..=256 << 20),
+        ]
+    }
+
     fn validate(&self, topic: &str) -> Result<(), Fault> {
         if self.group.trim().is_empty() {
             return Err(Fault::new("consume.group", "must not be empty"));
@@ -90,12 +99,7 @@ impl Consume {
         if self.dead_letter_topic == topic {
             return Err(Fault::new("consume.dead_letter_topic", "must not be the topic of the results"));
         }
-        if !(1..=100_000).contains(&self.batch_rows) {
-            return Err(Fault::new("consume.batch_rows", "expected a number from 1 to 100000"));
-        }
-        if !(1024..=256 * 1024 * 1024).contains(&self.batch_bytes) {
-            return Err(Fault::new("consume.batch_bytes", "expected a number from 1024 to 268435456"));
-        }
+        check_numbers(&self.numbers())?;
         if self.batch_age > Duration::from_secs(60) {
             return Err(Fault::new("consume.batch_age", "must be at most 60s"));
         }

@@ -74,3 +74,35 @@ fn the_dead_letter_topic_is_named_after_the_topic() {
     let named = Consume { dead_letter_topic: "morgue".to_owned(), ..Consume::default() };
     assert_eq!(Settings { consume: named, ..Settings::default() }.dead_letter_topic(), "morgue");
 }
+
+/// No number is without a bound. The chart says the same, before anything is installed.
+#[test]
+fn every_number_has_a_range_that_the_chart_knows() {
+    let chart = include_str!("../../../deploy/helm/slotwatch/values.schema.json");
+    let chart: Value = serde_json::from_str(chart).unwrap();
+    let settings = Settings::default();
+    let mut of_code = std::collections::BTreeSet::new();
+    for (section, keys) in serde_json::to_value(&settings).unwrap().as_object().unwrap() {
+        let of_section = keys.as_object().unwrap().iter().filter(|(_, value)| value.is_number());
+        of_code.extend(of_section.map(|(key, _)| format!("{section}.{key}")));
+    }
+    let mut numbers = settings.consume.numbers().to_vec();
+    numbers.extend(settings.kafka.numbers());
+    numbers.push(settings.postgres.number());
+    assert_eq!(of_code, numbers.iter().map(|(key, ..)| (*key).to_owned()).collect());
+    for (key, default, range) in &numbers {
+        assert!(range.contains(default), "{key}");
+        let (section, name) = key.split_once('.').unwrap();
+        let of_chart = match section {
+            "kafka" => &chart["$defs"]["kafkaSection"],
+            "consume" => &chart["properties"]["consumer"]["properties"]["config"]["properties"][section],
+            _ => &chart["properties"]["postgres"]["properties"]["config"],
+        };
+        let of_chart = &of_chart["properties"][name];
+        assert_eq!(
+            (&of_chart["minimum"], &of_chart["maximum"]),
+            (&(*range.start()).into(), &(*range.end()).into()),
+            "{key}"
+        );
+    }
+}

@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use percent_encoding::percent_decode_str;
 use serde::{Deserialize, Serialize};
-use shared::config::{Fault, Secret};
+use shared::config::{Fault, Number, Secret, check_numbers};
 use tokio_postgres::Config;
 
 /// Where Postgres is and how to talk to it.
@@ -115,11 +115,17 @@ pub(super) struct Address {
 }
 
 impl Postgres {
+    /// The only number, and what it may be.
+    pub fn number(&self) -> Number {
+        ("postgres.port", self.port.into(), 1..=65_535)
+    }
+
     /// Checks the section.
     ///
     /// # Errors
     /// The first fault found.
     pub fn validate(&self) -> Result<(), Fault> {
+        check_numbers(&[self.number()])?;
         for (key, value) in [("postgres.connect_timeout", self.connect_timeout), ("postgres.timeout", self.timeout)] {
             if !(Duration::from_millis(100)..=Duration::from_secs(3600)).contains(&value) {
                 return Err(Fault::new(key, "expected a duration from 100ms to 1h"));

@@ -11,6 +11,7 @@ mod cli;
 mod environment;
 mod error;
 mod file;
+mod number;
 mod print;
 mod shape;
 mod value;
@@ -24,6 +25,7 @@ use serde::de::DeserializeOwned;
 pub use cli::Cli;
 pub use environment::Environment;
 pub use error::{ConfigError, Fault};
+pub use number::{Number, check_numbers, number};
 pub use value::{Secret, duration};
 
 use environment::Variables;

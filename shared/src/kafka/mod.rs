@@ -12,7 +12,7 @@ use rdkafka::error::KafkaError;
 use rdkafka::producer::BaseProducer;
 use serde::{Deserialize, Serialize};
 
-use crate::config::{Fault, Secret};
+use crate::config::{Fault, Number, Secret, check_numbers};
 
 pub use events::ClientEvents;
 pub use topics::ensure_topics;
@@ -127,6 +127,14 @@ impl SaslMechanism {
 }
 
 impl Kafka {
+    /// Every number, and what it may be.
+    pub fn numbers(&self) -> [Number; 2] {
+        [
+            ("kafka.partitions", self.partitions.into(), 1..=100_000),
+            ("kafka.replication_factor", self.replication_factor.into(), -1..=32_767),
+        ]
+    }
+
     /// Checks the section, librdkafka's own verdict on every property included.
     ///
     /// # Errors
@@ -136,10 +144,8 @@ impl Kafka {
             return Err(Fault::missing("kafka.brokers"));
         }
         check_topic("kafka.topic", &self.topic)?;
-        if self.partitions < 1 {
-            return Err(Fault::new("kafka.partitions", "must be at least 1"));
-        }
-        if self.replication_factor < 1 && self.replication_factor != -1 {
+        check_numbers(&self.numbers())?;
+        if self.replication_factor == 0 {
             return Err(Fault::new("kafka.replication_factor", "must be at least 1, or -1 for the brokers' default"));
         }
         if self.security_protocol.is_sasl() && self.username.is_empty() {
