@@ -269,8 +269,8 @@ impl Checker {
         } else {
             tokio::select! {
                 biased;
-                mut evidence = self.probe.check(&target) => {
-                    let outcome = judge(&target, &mut evidence);
+                evidence = self.probe.check(&target) => {
+                    let outcome = judge(&target, &evidence);
                     identity.checked(started_at, evidence.dns, evidence.http, outcome)
                 }
                 () = self.give_up.cancelled() => {

@@ -5,21 +5,23 @@ use shared::message::{Failure, FailureClass, Outcome, State};
 use crate::probe::{Broken, Evidence};
 use crate::targets::Target;
 
-/// Judges the evidence, and writes the regex verdict into it.
-pub fn judge(target: &Target, evidence: &mut Evidence) -> Outcome {
-    let regex = target.regex.as_ref().filter(|_| evidence.http.body_bytes.is_some());
-    // Not found in a body that broke off says nothing about the whole one; found in it does.
-    let found = regex.map(|regex| regex.is_match(&evidence.body));
-    evidence.http.regex_found = found.filter(|found| *found || evidence.end.is_ok());
+/// Judges the evidence.
+pub fn judge(target: &Target, evidence: &Evidence) -> Outcome {
     let failure = match &evidence.end {
-        Err(Broken::Ours(failure)) => {
-            return Outcome { state: State::Unmeasured, failure: Some(failure.clone()) };
-        }
+        Err(Broken::Ours(failure)) => return unmeasured(failure),
         Err(Broken::Theirs(failure)) => Some(failure.clone()),
-        Ok(()) => unexpected_status(target, evidence).or_else(|| unexpected_body(target, evidence)),
+        Ok(()) => match (unexpected_status(target, evidence), &evidence.unsearched) {
+            (Some(failure), _) => Some(failure),
+            (None, Some(failure)) => return unmeasured(failure),
+            (None, None) => unexpected_body(target, evidence),
+        },
     };
     let state = if failure.is_none() { State::Up } else { State::Down };
     Outcome { state, failure }
+}
+
+fn unmeasured(failure: &Failure) -> Outcome {
+    Outcome { state: State::Unmeasured, failure: Some(failure.clone()) }
 }
 
 fn unexpected_status(target: &Target, evidence: &Evidence) -> Option<Failure> {
@@ -39,12 +41,13 @@ fn unexpected_body(target: &Target, evidence: &Evidence) -> Option<Failure> {
     if evidence.http.regex_found == Some(true) {
         return None;
     }
-    let bytes = evidence.body.len();
-    let detail = if evidence.body_cut {
-        format!("regex {:?} not found in the first {bytes} bytes of the body", regex.as_str())
-    } else {
-        format!("regex {:?} not found in the {bytes} bytes of the body", regex.as_str())
-    };
+    let bytes = evidence.http.body_bytes.unwrap_or_default();
+    let mut detail = format!("regex {:?} not found in the ", regex.as_str());
+    detail += if evidence.body_cut { "first " } else { "" };
+    detail += &format!("{bytes} bytes of the body");
+    if let Some(coding) = &evidence.undecoded {
+        detail += &format!(", whose coding {coding:?} we cannot decode");
+    }
     Some(Failure { class: FailureClass::Content, phase: None, detail })
 }
 

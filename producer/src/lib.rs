@@ -3,6 +3,8 @@
 //! Modules in the order in which a check meets them.
 
 pub mod settings;
+
+pub mod pattern;
 pub mod targets;
 
 pub mod descriptors;

@@ -42,8 +42,8 @@ async fn check(target: &Target, location: &str, probe: &Probe) -> CheckResult {
     let started_at = Timestamp::now();
     let latest = Rhythm::new(&target.name, target.interval).latest(started_at.as_millisecond());
     let slot = Slot::from_millis(latest).unwrap_or_else(|| unreachable!("the present has a calendar"));
-    let mut evidence = probe.check(target).await;
-    let outcome = judge(target, &mut evidence);
+    let evidence = probe.check(target).await;
+    let outcome = judge(target, &evidence);
     Identity { target, location, slot }.checked(started_at, evidence.dns, evidence.http, outcome)
 }
 

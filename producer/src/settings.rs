@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use serde::{Deserialize, Serialize, Serializer};
 use shared::admin::Admin;
-use shared::config::{Fault, Settings as Checked, duration};
+use shared::config::{Fault, Number, Settings as Checked, check_numbers, duration, number};
 use shared::kafka::{Kafka, check_topic};
 use shared::lifecycle::Stop;
 use shared::masked;
@@ -109,9 +109,6 @@ impl Replicas {
 
     fn validate(&self) -> Result<(), Fault> {
         check_topic("replicas.topic", &self.topic)?;
-        if !(1..=10_000).contains(&self.shards) {
-            return Err(Fault::new("replicas.shards", "expected a number from 1 to 10000"));
-        }
         if !(Duration::from_secs(1)..=Duration::from_secs(1800)).contains(&self.session_timeout) {
             return Err(Fault::new("replicas.session_timeout", "expected a time from 1s to 30m, as the brokers allow"));
         }
@@ -157,12 +154,16 @@ pub struct Probe {
     pub user_agent: String,
     /// How much of a body is read, decompressed, in bytes.
     pub max_body_bytes: usize,
+    /// How much memory the checks under way may take together, for bodies above all, in bytes.
+    pub max_memory_bytes: usize,
     /// How many redirects are followed.
     pub max_redirects: u32,
     /// Whether private, loopback, link-local and other special addresses may be checked.
     pub allow_private: bool,
     /// Networks, or single addresses, that may be checked although they are private.
     pub allow_networks: Vec<String>,
+    /// Ports that may be connected to; none for all.
+    pub allow_ports: Vec<u16>,
     /// Further CA certificates in PEM, beside the system's; empty for none.
     pub ca_file: String,
     /// Whether a chain that was verified is known again for an hour; if not, every handshake verifies it in full.
@@ -251,9 +252,11 @@ impl Default for Probe {
         Self {
             user_agent: concat!("slotwatch/", env!("CARGO_PKG_VERSION")).to_owned(),
             max_body_bytes: 1 << 20,
-            max_redirects: 5,
+            max_memory_bytes: 128 << 20,
+            max_redirects: 10,
             allow_private: true,
             allow_networks: Vec::new(),
+            allow_ports: Vec::new(),
             ca_file: String::new(),
             remember_chains: true,
         }
@@ -272,6 +275,39 @@ impl Default for Spool {
     }
 }
 
+impl Probe {
+    fn validate(&self) -> Result<(), Fault> {
+        if self.user_agent.chars().any(|c| c.is_control() || !c.is_ascii()) {
+            return Err(Fault::new("probe.user_agent", "expected printable ASCII"));
+        }
+        // Its text may take three times what it took as bytes, and decoders and buffers want room as well.
+        if self.max_memory_bytes / 4 < self.max_body_bytes {
+            let expected = format!("must be at least four times probe.max_body_bytes ({})", self.max_body_bytes);
+            return Err(Fault::new("probe.max_memory_bytes", expected));
+        }
+        if self.allow_ports.contains(&0) {
+            return Err(Fault::new("probe.allow_ports", "expected numbers from 1 to 65535, found 0"));
+        }
+        Ok(())
+    }
+}
+
+impl Settings {
+    /// Every number, and what it may be.
+    pub fn numbers(&self) -> [Number; 7] {
+        let Self { schedule, replicas, probe, publish, spool, .. } = self;
+        [
+            ("schedule.max_concurrent", number(schedule.max_concurrent), 1..=1_000_000),
+            ("replicas.shards", replicas.shards.into(), 1..=10_000),
+            ("probe.max_body_bytes", number(probe.max_body_bytes), 1024..=1 << 30),
+            ("probe.max_memory_bytes", number(probe.max_memory_bytes), 1 << 20..=1 << 40),
+            ("probe.max_redirects", probe.max_redirects.into(), 0..=100),
+            ("publish.max_in_flight", number(publish.max_in_flight), 1..=1_000_000),
+            ("spool.max_bytes", number(spool.max_bytes), 1 << 20..=1 << 50),
+        ]
+    }
+}
+
 impl Checked for Settings {
     // The Kafka section is checked where Kafka is needed: `--once` is not such a place.
     fn validate(&self) -> Result<(), Fault> {
@@ -284,27 +320,17 @@ impl Checked for Settings {
         if self.schedule.location.len() > 200 {
             return Err(Fault::new("schedule.location", "must not be longer than 200 bytes"));
         }
-        if self.schedule.max_concurrent == 0 {
-            return Err(Fault::new("schedule.max_concurrent", "must be at least 1"));
-        }
+        check_numbers(&self.numbers())?;
+        self.probe.validate()?;
         self.replicas.validate()?;
         if self.dns.timeout.is_zero() {
             return Err(Fault::new("dns.timeout", "must be longer than 0s"));
         }
-        if self.probe.user_agent.chars().any(|c| c.is_control() || !c.is_ascii()) {
-            return Err(Fault::new("probe.user_agent", "expected printable ASCII"));
-        }
         if self.publish.linger > Duration::from_secs(900) {
             return Err(Fault::new("publish.linger", "must not be longer than 15m"));
         }
-        if !(1..=1_000_000).contains(&self.publish.max_in_flight) {
-            return Err(Fault::new("publish.max_in_flight", "expected a number from 1 to 1000000"));
-        }
         if self.spool.file.is_empty() {
             return Err(Fault::missing("spool.file"));
-        }
-        if self.spool.max_bytes < 1 << 20 {
-            return Err(Fault::new("spool.max_bytes", "must be at least 1048576"));
         }
         match self.publish.compression.as_str() {
             "none" | "gzip" | "snappy" | "lz4" | "zstd" => Ok(()),

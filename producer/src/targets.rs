@@ -10,7 +10,6 @@ use std::time::Duration;
 
 use base64::prelude::{BASE64_STANDARD, Engine};
 use percent_encoding::percent_decode_str;
-use regex::bytes::{Regex, RegexBuilder};
 use reqwest::Method;
 use reqwest::header::{HeaderMap, HeaderName, HeaderValue};
 use serde::{Deserialize, Serialize};
@@ -19,6 +18,7 @@ use shared::masked;
 use shared::message::Http;
 use url::{Position, Url};
 
+use crate::pattern::Pattern;
 use crate::settings::{Settings, Site};
 
 /// No target is checked more often than this.
@@ -26,8 +26,6 @@ pub const MIN_INTERVAL: Duration = Duration::from_secs(1);
 /// No target is checked less often than this: a week.
 pub const MAX_INTERVAL: Duration = Duration::from_secs(7 * 86_400);
 const MAX_NAME_BYTES: usize = 200;
-/// What a compiled pattern may take; the default of 10 MB a target is more than a mistake should cost.
-const REGEX_SIZE_LIMIT: usize = 1 << 20;
 
 /// One URL with its check settings.
 #[derive(Debug)]
@@ -49,7 +47,7 @@ pub struct Target {
     /// What to send as a body.
     pub body: Option<String>,
     /// What the answer's body must match; shared among the targets that say the same, since each has a cache of its own.
-    pub regex: Option<Arc<Regex>>,
+    pub regex: Option<Arc<Pattern>>,
     /// Which status codes are good.
     pub expected_status: Vec<StatusRange>,
     /// Whether redirects are followed.
@@ -248,19 +246,15 @@ fn parse_site(site: &Site) -> Result<Target, Fault> {
 
 /// Compiled patterns by their text: many targets often share one.
 #[derive(Default)]
-struct Patterns(HashMap<String, Arc<Regex>>);
+struct Patterns(HashMap<String, Arc<Pattern>>);
 
 impl Patterns {
-    fn compile(&mut self, text: &str) -> Result<Arc<Regex>, Fault> {
+    fn compile(&mut self, text: &str) -> Result<Arc<Pattern>, Fault> {
         if let Some(regex) = self.0.get(text) {
             return Ok(regex.clone());
         }
-        let regex = RegexBuilder::new(text).size_limit(REGEX_SIZE_LIMIT).build().map_err(|error| {
-            // The last line of the report says what is wrong; those before draw where.
-            let report = error.to_string();
-            let reason = report.lines().last().unwrap_or_default().trim_start_matches("error: ").to_owned();
-            Fault::new("regex", format!("bad regex {text:?}: {reason}"))
-        })?;
+        let regex =
+            Pattern::compile(text).map_err(|reason| Fault::new("regex", format!("bad regex {text:?}: {reason}")))?;
         let regex = Arc::new(regex);
         self.0.insert(text.to_owned(), regex.clone());
         Ok(regex)
@@ -326,15 +320,21 @@ fn parse_url(text: &str) -> Result<(Url, Option<HeaderValue>), Fault> {
     if url.port() == Some(0) {
         return Err(fault("port 0 cannot be connected to"));
     }
-    let authorization = basic_authorization(&url);
-    // Neither can fail for a URL that has a host.
-    let _ = url.set_username("");
-    let _ = url.set_password(None);
+    let authorization = take_user(&mut url);
     url.set_fragment(None);
     if hyper::Uri::try_from(url.as_str()).is_err() {
         return Err(fault("it is too long or too odd to be asked for"));
     }
     Ok((url, authorization))
+}
+
+/// Takes user information out of a URL, and makes of it the header that it stands for.
+pub(crate) fn take_user(url: &mut Url) -> Option<HeaderValue> {
+    let authorization = basic_authorization(url);
+    // Neither can fail for a URL that has a host.
+    let _ = url.set_username("");
+    let _ = url.set_password(None);
+    authorization
 }
 
 /// The header that user information in a URL stands for (RFC 7617).

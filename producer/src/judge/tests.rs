@@ -17,10 +17,10 @@ fn target(fields: &str) -> Arc<Target> {
     load_targets(&load::<Settings>(None::<&Path>, &environment).unwrap()).unwrap().remove(0)
 }
 
-fn evidence(status: Option<u16>, body: &str, cut: bool, end: Result<(), Broken>) -> Evidence {
-    let body_bytes = status.map(|_| body.len() as u64);
-    let http = Http { status_code: status, body_bytes, ..Http::default() };
-    Evidence { dns: Dns::default(), http, body: body.as_bytes().to_vec(), body_cut: cut, end }
+fn evidence(status: Option<u16>, found: Option<bool>, cut: bool, end: Result<(), Broken>) -> Evidence {
+    let body_bytes = status.map(|_| 100);
+    let http = Http { status_code: status, body_bytes, regex_found: found, ..Http::default() };
+    Evidence { dns: Dns::default(), http, body_cut: cut, undecoded: None, end, unsearched: None }
 }
 
 fn broken() -> Failure {
@@ -31,36 +31,51 @@ fn broken() -> Failure {
 fn verdicts() {
     use FailureClass::{Content, HttpStatus, PartialResponse};
     use State::{Down, Unmeasured, Up};
-    /// Target, status, body, cut, end, then: state, class, regex verdict.
-    type Case =
-        (&'static str, Option<u16>, &'static str, bool, Result<(), Broken>, State, Option<FailureClass>, Option<bool>);
+    /// Target, status, whether the pattern was found, cut, end, then: state and class.
+    type Case = (&'static str, Option<u16>, Option<bool>, bool, Result<(), Broken>, State, Option<FailureClass>);
     let theirs = || Err(Broken::Theirs(broken()));
     let ours = || Err(Broken::Ours(broken()));
+    let (found, absent) = (Some(true), Some(false));
     let table: Vec<Case> = vec![
-        ("", Some(200), "", false, Ok(()), Up, None, None),
-        ("", Some(299), "", false, Ok(()), Up, None, None),
-        ("", Some(301), "", false, Ok(()), Down, Some(HttpStatus), None),
-        ("", Some(503), "", false, Ok(()), Down, Some(HttpStatus), None),
-        ("expected_status = [301, '4xx', '500-502']", Some(301), "", false, Ok(()), Up, None, None),
-        ("expected_status = [301, '4xx', '500-502']", Some(418), "", false, Ok(()), Up, None, None),
-        ("expected_status = [301, '4xx', '500-502']", Some(502), "", false, Ok(()), Up, None, None),
-        ("expected_status = [301, '4xx', '500-502']", Some(503), "", false, Ok(()), Down, Some(HttpStatus), None),
-        ("expected_status = [301, '4xx', '500-502']", Some(200), "", false, Ok(()), Down, Some(HttpStatus), None),
-        ("regex = 'wel+come'", Some(200), "wellcome!", false, Ok(()), Up, None, Some(true)),
-        ("regex = 'welcome'", Some(200), "sorry", false, Ok(()), Down, Some(Content), Some(false)),
-        ("regex = 'welcome'", Some(200), "sorry", true, Ok(()), Down, Some(Content), Some(false)),
-        ("regex = 'welcome'", Some(500), "welcome", false, Ok(()), Down, Some(HttpStatus), Some(true)),
-        ("regex = 'welcome'", Some(200), "wel", false, theirs(), Down, Some(PartialResponse), None),
-        ("regex = 'wel'", Some(200), "wel", false, theirs(), Down, Some(PartialResponse), Some(true)),
-        ("regex = 'welcome'", None, "", false, theirs(), Down, Some(PartialResponse), None),
-        ("", None, "", false, ours(), Unmeasured, Some(PartialResponse), None),
+        ("", Some(200), None, false, Ok(()), Up, None),
+        ("", Some(299), None, false, Ok(()), Up, None),
+        ("", Some(301), None, false, Ok(()), Down, Some(HttpStatus)),
+        ("", Some(503), None, false, Ok(()), Down, Some(HttpStatus)),
+        ("expected_status = [301, '4xx', '500-502']", Some(301), None, false, Ok(()), Up, None),
+        ("expected_status = [301, '4xx', '500-502']", Some(418), None, false, Ok(()), Up, None),
+        ("expected_status = [301, '4xx', '500-502']", Some(502), None, false, Ok(()), Up, None),
+        ("expected_status = [301, '4xx', '500-502']", Some(503), None, false, Ok(()), Down, Some(HttpStatus)),
+        ("expected_status = [301, '4xx', '500-502']", Some(200), None, false, Ok(()), Down, Some(HttpStatus)),
+        ("regex = 'wel+come'", Some(200), found, false, Ok(()), Up, None),
+        ("regex = 'wel+come'", Some(200), found, true, Ok(()), Up, None),
+        ("regex = 'welcome'", Some(200), absent, false, Ok(()), Down, Some(Content)),
+        ("regex = 'welcome'", Some(200), absent, true, Ok(()), Down, Some(Content)),
+        ("regex = 'welcome'", Some(500), found, false, Ok(()), Down, Some(HttpStatus)),
+        ("regex = 'welcome'", Some(200), None, false, theirs(), Down, Some(PartialResponse)),
+        ("regex = 'wel'", Some(200), found, false, theirs(), Down, Some(PartialResponse)),
+        ("regex = 'welcome'", None, None, false, theirs(), Down, Some(PartialResponse)),
+        ("", None, None, false, ours(), Unmeasured, Some(PartialResponse)),
     ];
-    for (fields, status, body, cut, end, state, class, found) in table {
-        let case = format!("{fields:?} {status:?} {body:?} {cut} {end:?}");
-        let mut evidence = evidence(status, body, cut, end);
-        let outcome = judge(&target(fields), &mut evidence);
+    for (fields, status, found, cut, end, state, class) in table {
+        let case = format!("{fields:?} {status:?} {found:?} {cut} {end:?}");
+        let outcome = judge(&target(fields), &evidence(status, found, cut, end));
         assert_eq!(outcome.state, state, "{case}");
         assert_eq!(outcome.failure.map(|failure| failure.class), class, "{case}");
-        assert_eq!(evidence.http.regex_found, found, "{case}");
+    }
+}
+
+/// What we could not find out is no fault of the site's, and no excuse for what it did wrong.
+#[test]
+fn a_search_that_did_not_end() {
+    let unsearched = Failure { class: FailureClass::Resources, phase: None, detail: String::new() };
+    let table = [
+        (Some(200), Ok(()), State::Unmeasured, FailureClass::Resources),
+        (Some(500), Ok(()), State::Down, FailureClass::HttpStatus),
+        (Some(200), Err(Broken::Theirs(broken())), State::Down, FailureClass::PartialResponse),
+    ];
+    for (status, end, state, class) in table {
+        let evidence = Evidence { unsearched: Some(unsearched.clone()), ..evidence(status, None, false, end) };
+        let outcome = judge(&target("regex = 'ok'"), &evidence);
+        assert_eq!((outcome.state, outcome.failure.map(|failure| failure.class)), (state, Some(class)), "{status:?}");
     }
 }

@@ -5,13 +5,16 @@ use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
 
 use hyper::ext::ReasonPhrase;
+use jiff::Timestamp;
 use reqwest::Response;
+use shared::masked;
 use shared::message::{FailureClass, Phase};
 use tokio::time::Instant;
 use url::{Host, Url};
 
+use super::cookies::Jar;
 use super::ours::is_ours;
-use super::redirect::{Ask, redirect};
+use super::redirect::{Ask, redirect, shown};
 use super::resolver::Resolved;
 use super::trace::Trace;
 use super::{Broken, Check, Probe, micros, tls};
@@ -20,25 +23,25 @@ use crate::targets::Target;
 impl Probe {
     /// Goes from hop to hop until an answer is no redirect, and reads its body.
     pub(super) async fn follow(&self, target: &Target, check: &mut Check) -> Result<(), Broken> {
-        let mut ask = Ask::first(target);
+        let (mut ask, mut cookies) = (Ask::first(target), Jar::default());
         loop {
-            let response = self.hop(&ask, check).await?;
-            match redirect(&response).filter(|_| target.follow_redirects) {
-                None => return self.read(response, target.regex.is_some(), check).await,
-                Some(location) => {
-                    if check.http.redirects == self.max_redirects {
-                        let detail = format!("more than {} redirects", self.max_redirects);
-                        return Err(Broken::theirs(FailureClass::Redirect, Phase::FirstByte, detail));
-                    }
-                    ask = ask.redirected(response.status(), &location)?;
-                    check.http.redirects += 1;
-                }
+            let response = self.hop(&ask, &cookies, check).await?;
+            let Some(location) = redirect(&response).filter(|_| target.follow_redirects) else {
+                return self.read(response, target.regex.is_some(), check).await;
+            };
+            if check.http.redirects == self.max_redirects {
+                let detail = format!("more than {} redirects, at last to {:?}", self.max_redirects, shown(&location));
+                return Err(Broken::theirs(FailureClass::Redirect, Phase::FirstByte, detail));
             }
+            cookies.take(&ask.url, response.headers(), Timestamp::now());
+            ask = ask.redirected(response.status(), &location)?;
+            check.http.redirects += 1;
+            check.http.final_url = Some(masked::url(ask.url.as_str()));
         }
     }
 
     /// One request, up to the response head.
-    async fn hop(&self, ask: &Ask, check: &mut Check) -> Result<Response, Broken> {
+    async fn hop(&self, ask: &Ask, cookies: &Jar, check: &mut Check) -> Result<Response, Broken> {
         let first = check.http_began.is_none();
         // A deadline that strikes in a later hop's lookup strikes in that lookup.
         check.trace = Arc::new(Trace::default());
@@ -50,7 +53,7 @@ impl Probe {
         }
         let trace = Arc::new(Trace::new(address));
         check.trace = trace.clone();
-        let request = ask.request();
+        let request = ask.request(cookies);
         let response =
             trace.follow(self.client.execute(request)).await.map_err(|error| broken(&trace, &error, address))?;
         trace.head_came();
@@ -77,8 +80,12 @@ impl Probe {
         if first {
             check.dns.ip = Some(ip.to_string());
         }
-        self.guard.check(ip).map_err(|refusal| Broken::theirs(FailureClass::Blocked, Phase::Connect, refusal))?;
-        Ok(SocketAddr::new(ip, url.port_or_known_default().unwrap_or(80)))
+        let port = url.port_or_known_default().unwrap_or(80);
+        let from = check.dns.ip.as_deref().and_then(|from| from.parse().ok());
+        let redirect = from.map_or(Ok(()), |from| self.guard.check_redirect(from, ip));
+        let verdict = self.guard.check(ip).and(redirect).and(self.guard.check_port(port));
+        verdict.map_err(|refusal| Broken::theirs(FailureClass::Blocked, Phase::Connect, refusal))?;
+        Ok(SocketAddr::new(ip, port))
     }
 
     async fn look_up(&self, name: &str, check: &mut Check, first: bool) -> Result<IpAddr, Broken> {

@@ -10,6 +10,8 @@ use shared::config::Fault;
 pub(super) struct Guard {
     allow_private: bool,
     networks: Vec<IpNet>,
+    /// None for all.
+    ports: Vec<u16>,
 }
 
 impl Guard {
@@ -17,7 +19,7 @@ impl Guard {
     ///
     /// # Errors
     /// Something that is no network.
-    pub(super) fn new(allow_private: bool, networks: &[String]) -> Result<Self, Fault> {
+    pub(super) fn new(allow_private: bool, networks: &[String], ports: &[u16]) -> Result<Self, Fault> {
         let parse = |text: &String| {
             let network = text.parse().or_else(|_| text.parse().map(IpAddr::into));
             network.map_err(|_| {
@@ -26,7 +28,7 @@ impl Guard {
             })
         };
         let networks = networks.iter().map(parse).collect::<Result<_, _>>()?;
-        Ok(Self { allow_private, networks })
+        Ok(Self { allow_private, networks, ports: ports.to_vec() })
     }
 
     /// Refuses an address, in words.
@@ -38,6 +40,23 @@ impl Guard {
             return Ok(());
         }
         Err(format!("{address} is not a public address, and probe.allow_private is false"))
+    }
+
+    /// Refuses, in words, an address that a redirect leads to: no public site may lead us into a private network.
+    pub(super) fn check_redirect(&self, from: IpAddr, to: IpAddr) -> Result<(), String> {
+        if !is_public(from) || is_public(to) || self.networks.iter().any(|network| network.contains(&to.to_canonical()))
+        {
+            return Ok(());
+        }
+        Err(format!("{from} is public and redirects to {to}, which is not; probe.allow_networks can allow it"))
+    }
+
+    /// Refuses a port, in words.
+    pub(super) fn check_port(&self, port: u16) -> Result<(), String> {
+        if self.ports.is_empty() || self.ports.contains(&port) {
+            return Ok(());
+        }
+        Err(format!("port {port} is not among those of probe.allow_ports"))
     }
 }
 
@@ -138,14 +157,44 @@ mod tests {
         }
         for address in special {
             assert!(!is_public(address.parse().unwrap()), "{address}");
-            Guard::new(true, &[]).unwrap().check(address.parse().unwrap()).unwrap();
+            Guard::new(true, &[], &[]).unwrap().check(address.parse().unwrap()).unwrap();
         }
+    }
+
+    #[test]
+    fn redirects_do_not_lead_inside() {
+        let networks = ["10.1.0.0/16".to_owned()];
+        let guard = Guard::new(true, &networks, &[]).unwrap();
+        let (inside, allowed, public) = ("192.168.1.1", "10.1.2.3", "1.1.1.1");
+        let mapped = "::ffff:127.0.0.1";
+        let table = [
+            (public, inside, false),
+            (public, mapped, false),
+            (public, "169.254.169.254", false),
+            (public, "64:ff9b::10.0.0.1", false),
+            (public, allowed, true),
+            (public, "2606:4700::1111", true),
+            (inside, "127.0.0.1", true),
+            (inside, public, true),
+        ];
+        for (from, to, expected) in table {
+            let verdict = guard.check_redirect(from.parse().unwrap(), to.parse().unwrap());
+            assert_eq!(verdict.is_ok(), expected, "{from} to {to}: {verdict:?}");
+        }
+    }
+
+    #[test]
+    fn ports_may_be_few() {
+        let guard = Guard::new(true, &[], &[80, 443]).unwrap();
+        guard.check_port(443).unwrap();
+        assert!(guard.check_port(25).unwrap_err().contains("port 25"));
+        Guard::new(true, &[], &[]).unwrap().check_port(25).unwrap();
     }
 
     #[test]
     fn networks_may_be_allowed() {
         let networks = ["10.1.0.0/16", "192.168.7.7", "fd00:1::/32"].map(str::to_owned);
-        let guard = Guard::new(false, &networks).unwrap();
+        let guard = Guard::new(false, &networks, &[]).unwrap();
         let allowed = ["10.1.2.3", "::ffff:10.1.2.3", "192.168.7.7", "fd00:1::9", "1.1.1.1"];
         let refused = ["10.2.0.1", "::10.1.2.3", "64:ff9b::10.1.2.3", "192.168.7.8", "fd00:2::9", "127.0.0.1"];
         for address in allowed {
@@ -155,7 +204,7 @@ mod tests {
             guard.check(address.parse().unwrap()).unwrap_err();
         }
         for wrong in ["10.1.0.0/33", "example.net", "", "10.1"] {
-            assert_eq!(Guard::new(false, &[wrong.to_owned()]).unwrap_err().key, "probe.allow_networks");
+            assert_eq!(Guard::new(false, &[wrong.to_owned()], &[]).unwrap_err().key, "probe.allow_networks");
         }
     }
 }

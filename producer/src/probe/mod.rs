@@ -5,11 +5,14 @@
 
 mod body;
 mod client;
+mod cookies;
 mod exchange;
 mod guard;
+mod memory;
 mod ours;
 mod redirect;
 mod resolver;
+mod searchers;
 mod tls;
 mod trace;
 
@@ -21,10 +24,14 @@ use shared::config::Fault;
 use shared::message::{Dns, Failure, FailureClass, Http, Phase};
 use tokio::time::Instant;
 
+use crate::pattern::Pattern;
 use crate::settings::Settings;
 use crate::targets::Target;
+use body::Text;
 use guard::Guard;
+use memory::{Memory, Share};
 use resolver::Resolver;
+use searchers::Searchers;
 use trace::Trace;
 
 /// An end that comes so long after the deadline shows that this process did not run.
@@ -36,6 +43,8 @@ pub struct Probe {
     client: reqwest::Client,
     resolver: Resolver,
     guard: Guard,
+    searchers: Searchers,
+    memory: Arc<Memory>,
     max_body_bytes: usize,
     max_redirects: u32,
 }
@@ -47,12 +56,14 @@ pub struct Evidence {
     pub dns: Dns,
     /// The request, and as much of the answer as came.
     pub http: Http,
-    /// The body of the last response, as much of it as was read; empty for a target without a pattern.
-    pub body: Vec<u8>,
     /// Whether the body went on after the bound.
     pub body_cut: bool,
+    /// A coding of the body that we do not know, so that it stayed as it was.
+    pub undecoded: Option<String>,
     /// Whether the exchange came to its end.
     pub end: Result<(), Broken>,
+    /// Why nobody knows whether the body has the pattern, where that is our fault.
+    pub unsearched: Option<Failure>,
 }
 
 /// Why an exchange did not come to its end.
@@ -84,7 +95,9 @@ impl Probe {
         Ok(Self {
             client: client::client(probe)?,
             resolver: Resolver::new(&settings.dns)?,
-            guard: Guard::new(probe.allow_private, &probe.allow_networks)?,
+            guard: Guard::new(probe.allow_private, &probe.allow_networks, &probe.allow_ports)?,
+            searchers: Searchers::new(),
+            memory: Arc::new(Memory::new(probe.max_memory_bytes)),
             max_body_bytes: probe.max_body_bytes,
             max_redirects: probe.max_redirects,
         })
@@ -92,13 +105,49 @@ impl Probe {
 
     /// Probes a target once. Ends at the target's deadline at the latest.
     pub async fn check(&self, target: &Target) -> Evidence {
-        let mut check = Check::begin(target);
+        let mut check = Check::begin(target, self);
         let deadline = check.deadline;
         let end = tokio::time::timeout_at(deadline, self.follow(target, &mut check)).await;
         let end = end.unwrap_or_else(|_| Err(check.timed_out(target.timeout)));
         let overdue = deadline.elapsed();
         let end = if overdue < STALLED { end } else { Err(check.stalled(overdue)) };
-        check.finish(end)
+        let (mut evidence, text) = check.finish(end);
+        if let Some(pattern) = target.regex.as_ref().filter(|_| evidence.http.body_bytes.is_some()) {
+            self.search(pattern, text, (target.timeout, deadline), &mut evidence).await;
+        }
+        evidence
+    }
+
+    /// Searches a body for the pattern: here if that is cheap, else on threads for it until the deadline.
+    async fn search(
+        &self,
+        pattern: &Arc<Pattern>,
+        mut text: Text,
+        (timeout, deadline): (Duration, Instant),
+        evidence: &mut Evidence,
+    ) {
+        let bytes = text.bytes().len();
+        let found = match pattern.search_at_once(text.bytes()) {
+            Some(found) => Some(found),
+            None => {
+                if let Err(Broken::Ours(failure) | Broken::Theirs(failure)) = text.share().grow(pattern.search_bytes())
+                {
+                    evidence.unsearched = Some(failure);
+                    return;
+                }
+                self.searchers.search(pattern, text, deadline).await
+            }
+        };
+        // Not found in a body that broke off says nothing about the whole one; found in it does.
+        evidence.http.regex_found = found.filter(|found| *found || evidence.end.is_ok());
+        if found.is_none() {
+            let text = pattern.as_str();
+            let detail = format!(
+                "deadline of {timeout:?} ran out while we searched the {bytes} bytes of the body for regex {text:?}, which \
+                 takes long on this page or beside other searches"
+            );
+            evidence.unsearched = Some(Failure { class: FailureClass::Resources, phase: None, detail });
+        }
     }
 }
 
@@ -122,8 +171,9 @@ struct Check {
     clock: Clock,
     dns: Dns,
     http: Http,
-    body: Vec<u8>,
+    text: Text,
     body_cut: bool,
+    undecoded: Option<String>,
     /// When all must be over.
     deadline: Instant,
     /// When the request of the first hop began.
@@ -135,14 +185,15 @@ struct Check {
 }
 
 impl Check {
-    fn begin(target: &Target) -> Self {
+    fn begin(target: &Target, probe: &Probe) -> Self {
         let began = Instant::now();
         Self {
             clock: Clock { began, began_at: Timestamp::now() },
             dns: Dns::default(),
             http: target.unasked(),
-            body: Vec::new(),
+            text: Text::new(Share::of(&probe.memory), probe.max_body_bytes),
             body_cut: false,
+            undecoded: None,
             deadline: began + target.timeout,
             http_began: None,
             trace: Arc::new(Trace::default()),
@@ -169,7 +220,7 @@ impl Check {
         Broken::ours(FailureClass::Resources, self.trace.phase(), detail)
     }
 
-    fn finish(mut self, end: Result<(), Broken>) -> Evidence {
+    fn finish(mut self, end: Result<(), Broken>) -> (Evidence, Text) {
         let now = Instant::now();
         if let Some(began) = self.http_began {
             self.http.start = Some(self.clock.unix_seconds(began));
@@ -178,7 +229,8 @@ impl Check {
             self.http.phases.redirect = self.last_hop_began.map(|last| micros(last - began));
             self.http.certificate_expires_at = self.trace.certificate_expires_at();
         }
-        Evidence { dns: self.dns, http: self.http, body: self.body, body_cut: self.body_cut, end }
+        let Self { dns, http, text, body_cut, undecoded, .. } = self;
+        (Evidence { dns, http, body_cut, undecoded, end, unsearched: None }, text)
     }
 }
 
