@@ -89,7 +89,7 @@ pub struct Http {
     pub host: String,
     /// Path and query of the URL; null when it has none.
     pub path: Option<String>,
-    /// The URL as configured, without user information.
+    /// The URL as configured, without user information, and with `***` in place of what may give access.
     pub url: String,
     /// The request's method.
     pub method: String,

@@ -45,6 +45,12 @@ async fn the_producer_takes_what_was_imported() {
     assert_eq!(targets.len(), 6, "{targets:?}");
     assert!(targets.contains(&"core/website".to_owned()), "{targets:?}");
 
+    let kuma = format!("{EXAMPLES}/kuma.json");
+    assert_eq!(targets_of(&["kuma", &kuma], &folder.path().join("kuma.toml")).await.len(), 3);
+
+    let given = ["gatus", &gatus, "--env", "TENANT=www"];
+    assert_eq!(targets_of(&given, &folder.path().join("given.toml")).await.len(), 7);
+
     let arguments = ["blackbox", &blackbox, "--prometheus", &prometheus];
     let targets = targets_of(&arguments, &folder.path().join("blackbox.toml")).await;
     assert_eq!(targets.len(), 7, "{targets:?}");
@@ -72,12 +78,18 @@ async fn what_cannot_be_imported_is_refused_in_one_line() {
     let mine = write("mine.toml", "mine");
     let broken = write("broken.yaml", "endpoints: [\n");
     let empty = write("empty.yaml", "endpoints: []\n");
+    let folder_of_nothing = write("nothing", "");
+    std::fs::remove_file(&folder_of_nothing).unwrap();
+    std::fs::create_dir(&folder_of_nothing).unwrap();
     let nowhere = folder.path().join("nowhere.yaml").display().to_string();
     let table: &[(&[&str], &str)] = &[
         (&["gatus", &nowhere], "cannot read "),
         (&["gatus", &broken], "/broken.yaml: line 2: "),
         (&["gatus", &blackbox], "/blackbox.yml: expected a configuration of Gatus: "),
         (&["gatus", &empty], "/empty.yaml: nothing in it can be a target"),
+        (&["gatus", &folder_of_nothing], ": there is no file in this folder whose name ends in .yaml or .yml"),
+        (&["gatus", &gatus, "--env-file", &broken], "/broken.yaml:1: expected NAME=VALUE"),
+        (&["kuma", &gatus], "/gatus.yaml: expected value at line 1"),
         (&["gatus", &gatus, "--output", &mine], "/mine.toml: is there already, and is not overwritten"),
         (&["blackbox", &blackbox, "--prometheus", &gatus], "/gatus.yaml: expected a configuration of Prometheus: "),
     ];

@@ -139,6 +139,29 @@ async fn sighup_reads_the_file_at_once_and_ends_nothing() {
     stop(producer).await;
 }
 
+/// A few lines that stand for more than there is memory or stack for: whoever may write the file must not end the checks.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_file_that_would_take_everything_is_refused_and_the_checks_go_on() {
+    let world = World::new().await;
+    let site = Site::start(Response::ok("fine").into()).await.unwrap();
+    let good = format!("targets:\n- {{name: a, url: '{}', interval: 1s}}\n", site.url("127.0.0.1"));
+    let file = world.file("targets.yaml", &good);
+    let producer = world.start("producer", &[], &[("SCHEDULE_TARGETS_FILE", &file)]);
+    until(&producer, "scheduling started", 1).await;
+    let level = |n: usize| {
+        format!("x{n}: &x{n} {{{}}}\n", (0..9).map(|key| format!("k{key}: *x{}, ", n - 1)).collect::<String>())
+    };
+    let bomb = "x0: &x0 {a: b}\n".to_owned() + &(1..12).map(level).collect::<String>() + &good;
+    for (times, text) in [(1, bomb), (2, "- ".repeat(200_000)), (3, "'targets[9000000000000]': 1\n".to_owned())] {
+        world.file("targets.yaml", &text);
+        until(&producer, REFUSED, times).await;
+    }
+    until_hit(&site, site.hits() + 2).await;
+    world.file("targets.yaml", &good);
+    until(&producer, READ, 1).await;
+    stop(producer).await;
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn a_single_site_has_nothing_to_be_read_again() {
     let world = World::new().await;

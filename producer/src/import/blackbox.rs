@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use base64::prelude::{BASE64_STANDARD, Engine};
 
+use super::notes::{Gravity, INSECURE, Note};
 use super::output::{CODES, Span, Target, fit_timeout, span, statuses};
 use super::patterns::{Wanted, all_of, from_go, go};
 use super::yaml::Node;
@@ -19,32 +20,34 @@ pub(super) struct Module {
     template: Target,
     fail_if_ssl: bool,
     fail_if_not_ssl: bool,
+    /// What is missing in it, and so in each of its targets.
+    notes: Vec<Note>,
 }
 
-/// What came of the modules: those that can be part of a target, or why not; and what is missing in them.
+/// What came of the modules: those that can be part of a target, or why not.
 #[derive(Debug, Default)]
 pub(super) struct Modules {
     by_name: BTreeMap<String, Result<Module, String>>,
-    pub(super) notes: Vec<String>,
+}
+
+pub(super) const EXPECTED: &str = "a configuration of blackbox_exporter: a mapping with modules";
+
+/// Whether a mapping is a configuration of blackbox_exporter.
+pub(super) fn is_configuration(node: &Node) -> bool {
+    let mut modules = node.entries_of("modules").peekable();
+    node.get("modules").is_some_and(Node::is_map)
+        && (modules.peek().is_none() || modules.any(|(_, module)| module.get("prober").is_some()))
 }
 
 impl Modules {
     /// The modules that are named, for what is wrong with one that nobody uses is nobody's business.
-    ///
-    /// # Errors
-    /// The configuration is none of blackbox_exporter.
-    pub(super) fn read(config: &Node, named: &BTreeSet<String>) -> Result<Self, String> {
-        if !config.get("modules").is_some_and(Node::is_map) {
-            return Err("expected a configuration of blackbox_exporter: a mapping with modules".to_owned());
-        }
+    pub(super) fn read(configurations: &[&Node], named: &BTreeSet<String>) -> Self {
         let mut modules = Self::default();
-        for (name, node) in config.entries_of("modules").filter(|(name, _)| named.contains(*name)) {
-            let mut notes = Vec::new();
-            let module = Module::read(node, &mut notes);
-            modules.notes.extend(notes.into_iter().map(|note| format!("module {name}: {note}")));
-            modules.by_name.insert(name.to_owned(), module);
+        let all = configurations.iter().flat_map(|config| config.entries_of("modules"));
+        for (name, node) in all.filter(|(name, _)| named.contains(*name)) {
+            modules.by_name.insert(name.to_owned(), Module::read(node));
         }
-        Ok(modules)
+        modules
     }
 
     pub(super) fn get(&self, name: &str) -> Result<&Module, String> {
@@ -57,16 +60,18 @@ impl Modules {
 }
 
 impl Module {
-    fn read(node: &Node, notes: &mut Vec<String>) -> Result<Self, String> {
+    fn read(node: &Node) -> Result<Self, String> {
         match node.text_of("prober") {
             Some("http") => {}
             Some(prober) => return Err(format!("its prober is {prober}, and only http is known here")),
             None => return Err("it has no prober".to_owned()),
         }
+        let mut notes = Vec::new();
         let timeout = node.text_of("timeout").and_then(|text| {
             let timeout = span(text);
             if timeout.is_none() {
-                notes.push(format!("timeout: not carried over: {text:?} is no duration"));
+                let text = format!("timeout: not carried over: {text:?} is no duration");
+                notes.push(Note::new(Gravity::Harmless, text));
             }
             timeout.filter(|timeout| !timeout.is_zero())
         });
@@ -75,32 +80,34 @@ impl Module {
         let mut template = Target {
             method: http.text_of("method").map(str::to_owned),
             body: http.text_of("body").map(str::to_owned).filter(|body| !body.is_empty()),
-            expected_status: statuses(&codes(http, notes)?),
-            headers: headers(http, notes),
-            regex: regex(http, notes),
+            expected_status: statuses(&codes(http, &mut notes)?),
+            headers: headers(http, &mut notes),
+            regex: regex(http, &mut notes),
             ..Target::default()
         };
         let unfollowed =
             http.truth_of("follow_redirects") == Some(false) || http.truth_of("no_follow_redirects") == Some(true);
         template.follow_redirects = unfollowed.then_some(false);
         for (key, node) in http.entries() {
-            if let Some(reason) = missing(key, node) {
-                notes.push(format!("{key}: not carried over: {reason}"));
+            if let Some((gravity, reason)) = missing(key, node) {
+                notes.push(Note::new(gravity, format!("{key}: not carried over: {reason}")));
             }
         }
         let yes = |key: &str| http.truth_of(key) == Some(true);
-        Ok(Self { timeout, template, fail_if_ssl: yes("fail_if_ssl"), fail_if_not_ssl: yes("fail_if_not_ssl") })
+        let (fail_if_ssl, fail_if_not_ssl) = (yes("fail_if_ssl"), yes("fail_if_not_ssl"));
+        Ok(Self { timeout, template, fail_if_ssl, fail_if_not_ssl, notes })
     }
 
     /// This module's target for a URL that Prometheus has scraped through it.
-    pub(super) fn target(&self, name: String, url: String, scrape: Scrape, notes: &mut Vec<String>) -> Target {
+    pub(super) fn target(&self, name: String, url: String, scrape: Scrape, notes: &mut Vec<Note>) -> Target {
         let https = url.starts_with("https://");
         let follows = self.template.follow_redirects.is_none();
+        notes.extend(self.notes.iter().cloned());
         if self.fail_if_ssl && (https || follows) {
-            notes.push("fail_if_ssl: not carried over: HTTPS is no failure here".to_owned());
+            notes.push(Note::new(Gravity::Less, "fail_if_ssl: not carried over: HTTPS is no failure here"));
         }
         if self.fail_if_not_ssl && !https {
-            notes.push("fail_if_not_ssl: not carried over: plain HTTP is no failure here".to_owned());
+            notes.push(Note::new(Gravity::Less, "fail_if_not_ssl: not carried over: plain HTTP is no failure here"));
         }
         Target {
             name,
@@ -132,7 +139,7 @@ impl Scrape {
     }
 }
 
-fn codes(http: &Node, notes: &mut Vec<String>) -> Result<BTreeSet<u16>, String> {
+fn codes(http: &Node, notes: &mut Vec<Note>) -> Result<BTreeSet<u16>, String> {
     if http.truth_of("accept_any_response") == Some(true) {
         return Ok(CODES.collect());
     }
@@ -142,7 +149,10 @@ fn codes(http: &Node, notes: &mut Vec<String>) -> Result<BTreeSet<u16>, String> 
         any = true;
         match text.parse().ok().filter(|code| CODES.contains(code)) {
             Some(code) => _ = codes.insert(code),
-            None => notes.push(format!("valid_status_codes: {text:?} is not carried over: no status code")),
+            None => {
+                let text = format!("valid_status_codes: {text:?} is not carried over: no status code");
+                notes.push(Note::new(Gravity::Harmless, text));
+            }
         }
     }
     match (any, codes.is_empty()) {
@@ -152,12 +162,15 @@ fn codes(http: &Node, notes: &mut Vec<String>) -> Result<BTreeSet<u16>, String> 
     }
 }
 
-fn headers(http: &Node, notes: &mut Vec<String>) -> BTreeMap<String, String> {
+fn headers(http: &Node, notes: &mut Vec<Note>) -> BTreeMap<String, String> {
     let mut headers = BTreeMap::new();
     for (name, value) in http.entries_of("headers") {
         match value.text() {
             Some(value) => _ = headers.insert(name.to_owned(), value.to_owned()),
-            None => notes.push(format!("headers.{name}: not carried over: expected a text")),
+            None => {
+                let text = format!("headers.{name}: not carried over: expected a text");
+                notes.push(Note::new(Gravity::MayBeDown, text));
+            }
         }
     }
     if let Some(authorization) = authorization(http, notes) {
@@ -167,10 +180,11 @@ fn headers(http: &Node, notes: &mut Vec<String>) -> BTreeMap<String, String> {
 }
 
 /// The header that the module's credentials come to. Those in files stay there.
-fn authorization(http: &Node, notes: &mut Vec<String>) -> Option<String> {
+fn authorization(http: &Node, notes: &mut Vec<Note>) -> Option<String> {
     let mut elsewhere = |node: &Node, section: &str, keys: &[&str]| {
         for key in keys.iter().filter(|key| node.get(key).is_some()) {
-            notes.push(format!("{section}{key}: not carried over: put what it holds into the header Authorization"));
+            let text = format!("{section}{key}: not carried over: put what it holds into the header Authorization");
+            notes.push(Note::new(Gravity::MayBeDown, text));
         }
     };
     elsewhere(http, "", &["bearer_token_file"]);
@@ -190,69 +204,76 @@ fn authorization(http: &Node, notes: &mut Vec<String>) -> Option<String> {
     http.text_of("bearer_token").map(|token| format!("Bearer {token}"))
 }
 
-fn regex(http: &Node, notes: &mut Vec<String>) -> Option<String> {
+fn regex(http: &Node, notes: &mut Vec<Note>) -> Option<String> {
     let wanted = http.texts_of("fail_if_body_not_matches_regexp").map(go).collect();
     let (regex, rest) = all_of(wanted);
     for one in rest {
         let text = match one {
             Wanted::Contains(text) | Wanted::Matches(text) => text,
         };
-        notes.push(format!("fail_if_body_not_matches_regexp: {text:?} is not carried over: a target has one regex"));
+        let text = format!("fail_if_body_not_matches_regexp: {text:?} is not carried over: a target has one regex");
+        notes.push(Note::new(Gravity::Less, text));
     }
     for text in http.texts_of("fail_if_body_matches_regexp") {
         let text = from_go(text);
-        notes.push(format!(
-            "fail_if_body_matches_regexp: {text:?} is not carried over: a regex says what is in a body, not what is not"
-        ));
+        let reason = "a regex says what is in a body, not what is not";
+        let text = format!("fail_if_body_matches_regexp: {text:?} is not carried over: {reason}");
+        notes.push(Note::new(Gravity::Less, text));
     }
     regex
 }
 
-/// Why something that a module says for HTTP is not carried over; `None` if it is, or says nothing.
-fn missing(key: &str, node: &Node) -> Option<&'static str> {
+/// Why something that a module says for HTTP is not carried over, and what comes of that; `None` if it is, or says nothing.
+fn missing(key: &str, node: &Node) -> Option<(Gravity, &'static str)> {
     let off = node.text() == Some("false") || node.is_list() && node.items().next().is_none();
-    let reason = match key {
+    if off {
+        return None;
+    }
+    Some(match key {
         "valid_status_codes" | "accept_any_response" | "method" | "headers" | "body" => return None,
         "follow_redirects" | "no_follow_redirects" | "fail_if_ssl" | "fail_if_not_ssl" => return None,
         "fail_if_body_matches_regexp" | "fail_if_body_not_matches_regexp" => return None,
         "basic_auth" | "authorization" | "bearer_token" | "bearer_token_file" => return None,
-        "preferred_ip_protocol" | "ip_protocol_fallback" => "dns.prefer is the same for all targets",
+        // dns.prefer asks for IPv4 first, and goes on to IPv6.
+        "preferred_ip_protocol" if node.text() == Some("ip4") => return None,
+        "preferred_ip_protocol" => (Gravity::Harmless, "dns.prefer is the same for all targets"),
+        "ip_protocol_fallback" => return None,
         "tls_config" => return tls(node),
         // What is demanded of an answer is seldom more than what comes anyway.
         "compression" if matches!(node.text(), Some("" | "gzip" | "identity")) => return None,
-        "compression" => "a body is decompressed when it is gzip, as we ask for",
-        "body_size_limit" => "probe.max_body_bytes is the same for all targets",
-        "body_file" => "put what it holds into body",
-        "valid_http_versions" => "checks speak HTTP/1.1, whatever else the server can",
-        "enable_http2" if off => return None,
-        "enable_http2" | "enable_http3" if !off => "checks speak HTTP/1.1",
-        "oauth2" => "no tokens are fetched; a header may do",
-        "fail_if_header_matches" | "fail_if_header_not_matches" => "headers of the answer are not looked at",
+        "compression" => (Gravity::Less, "a body is decompressed when it is gzip, as we ask for"),
+        "body_size_limit" => (Gravity::Harmless, "probe.max_body_bytes is the same for all targets"),
+        "body_file" => (Gravity::MayBeDown, "put what it holds into body"),
+        "valid_http_versions" if node.items().any(|version| version.text() == Some("HTTP/1.1")) => return None,
+        "valid_http_versions" => (Gravity::Less, "which version of HTTP answers makes no target down"),
+        "enable_http2" | "enable_http3" => (Gravity::Harmless, "which version of HTTP answers makes no target down"),
+        "oauth2" => (Gravity::MayBeDown, "no tokens are fetched; a header may do"),
+        "fail_if_header_matches" | "fail_if_header_not_matches" => {
+            (Gravity::Less, "headers of the answer are not looked at")
+        }
         "fail_if_body_json_matches_cel" | "fail_if_body_json_not_matches_cel" => {
-            "a body is searched with a regex, not read as JSON"
+            (Gravity::Less, "a body is searched with a regex, not read as JSON")
         }
         "proxy_url"
         | "proxy_from_environment"
         | "no_proxy"
         | "proxy_connect_header"
-        | "skip_resolve_phase_with_proxy" => "checks go straight to their targets",
-        _ => "nothing here corresponds to it",
-    };
-    (!off || key == "ip_protocol_fallback").then_some(reason)
+        | "skip_resolve_phase_with_proxy" => (Gravity::MayBeDown, "checks go straight to their targets"),
+        _ => (Gravity::Less, "nothing here corresponds to it"),
+    })
 }
 
-fn tls(node: &Node) -> Option<&'static str> {
+fn tls(node: &Node) -> Option<(Gravity, &'static str)> {
     let says = |key: &str| node.get(key).is_some_and(|node| node.text() != Some("false"));
     if says("insecure_skip_verify") {
-        Some("every certificate is verified; probe.ca_file adds those that sign your own")
+        Some((Gravity::Down, INSECURE))
     } else if says("ca_file") || says("ca") {
-        Some("probe.ca_file names CA certificates for all targets")
+        Some((Gravity::Down, "its CA is not known here: name it in probe.ca_file, which is the same for all targets"))
     } else if says("cert_file") || says("cert") {
-        Some("we have no certificate of our own to show")
+        Some((Gravity::MayBeDown, "we have no certificate of our own to show"))
     } else {
-        node.entries()
-            .any(|(key, _)| says(key))
-            .then_some("a certificate is verified for the URL's host, from TLS 1.2 on")
+        let any = node.entries().any(|(key, _)| says(key));
+        any.then_some((Gravity::MayBeDown, "a certificate is verified for the URL's host, from TLS 1.2 on"))
     }
 }
 
@@ -263,8 +284,9 @@ mod tests {
     /// The one module of a text, and what is missing in it.
     fn module(http: &str) -> (Result<Module, String>, Vec<String>) {
         let text = format!("prober: http\nhttp: {{{http}}}\n");
-        let mut notes = Vec::new();
-        (Module::read(&Node::parse(&text).unwrap(), &mut notes), notes)
+        let module = Module::read(&Node::parse(&text).unwrap());
+        let notes = module.iter().flat_map(|module| module.notes.iter().map(Note::to_string)).collect();
+        (module, notes)
     }
 
     #[test]
@@ -293,6 +315,8 @@ mod tests {
             ("fail_if_body_not_matches_regexp: [red, sun]", r#"{"regex":"(?s)red(?-u:.)*sun|sun(?-u:.)*red"}"#),
             ("fail_if_body_matches_regexp: [], tls_config: {insecure_skip_verify: false}", r"{}"),
             ("compression: gzip, enable_http2: false", r"{}"),
+            ("preferred_ip_protocol: ip4, ip_protocol_fallback: false", r"{}"),
+            ("valid_http_versions: [HTTP/1.0, HTTP/1.1, HTTP/2.0]", r"{}"),
         ];
         for (http, expected) in table {
             assert_eq!(show(http), expected, "{http}");
@@ -304,12 +328,11 @@ mod tests {
         let table = [
             ("fail_if_body_matches_regexp: [bad]", "fail_if_body_matches_regexp: \"bad\" is not"),
             ("fail_if_body_not_matches_regexp: ['a+', 'b+']", "fail_if_body_not_matches_regexp: \"b+\" is not"),
-            ("preferred_ip_protocol: ip4", "preferred_ip_protocol: not carried over: dns.prefer"),
-            ("ip_protocol_fallback: false", "ip_protocol_fallback: not carried over: dns.prefer"),
+            ("preferred_ip_protocol: ip6", "preferred_ip_protocol: not carried over: dns.prefer"),
             ("tls_config: {insecure_skip_verify: true}", "tls_config: not carried over: every certificate"),
-            ("tls_config: {ca_file: a}", "tls_config: not carried over: probe.ca_file"),
+            ("tls_config: {ca_file: a}", "tls_config: not carried over: its CA is not known here"),
             ("tls_config: {server_name: a}", "tls_config: not carried over: a certificate is verified"),
-            ("valid_http_versions: [HTTP/1.1]", "valid_http_versions: not carried over"),
+            ("valid_http_versions: [HTTP/2.0]", "valid_http_versions: not carried over"),
             ("body_size_limit: 10MB", "body_size_limit: not carried over: probe.max_body_bytes"),
             ("compression: br", "compression: not carried over"),
             ("basic_auth: {username: u, password_file: f}", "basic_auth.password_file: not carried over"),
@@ -321,7 +344,7 @@ mod tests {
         for (http, expected) in table {
             let (module, notes) = module(http);
             assert!(module.is_ok(), "{http}");
-            assert!(notes.len() == 1 && notes[0].starts_with(expected), "{http}: {notes:?}");
+            assert!(notes.len() == 1 && notes[0].contains(expected), "{http}: {notes:?}");
         }
         assert!(module("valid_status_codes: [20]").0.is_err());
     }

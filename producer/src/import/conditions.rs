@@ -4,6 +4,7 @@ use std::collections::BTreeSet;
 
 use regex::bytes::Regex;
 
+use super::notes::{Gravity, Note};
 use super::output::CODES;
 use super::patterns::{Wanted, all_of, glob};
 
@@ -24,8 +25,10 @@ pub(super) struct Rules {
     /// `None` where no condition is about the status.
     pub(super) codes: Option<BTreeSet<u16>>,
     pub(super) regex: Option<String>,
+    /// Whether something is missing that an error page may fail.
+    pub(super) lacks_answer: bool,
     /// What is not carried over.
-    pub(super) notes: Vec<String>,
+    pub(super) notes: Vec<Note>,
 }
 
 impl Rules {
@@ -33,16 +36,25 @@ impl Rules {
         let mut rules = Self::default();
         let mut wanted: Vec<Wanted> = Vec::new();
         for condition in conditions {
-            match rule(condition) {
-                Ok(Rule::Codes(codes)) => {
-                    rules.codes = Some(match rules.codes.take() {
-                        Some(before) => before.intersection(&codes).copied().collect(),
-                        None => codes,
-                    });
+            let found = match rule(condition) {
+                Err(_) if joined(condition).is_some() => rules.meant(condition),
+                Ok(rule) => vec![rule],
+                Err(reason) => {
+                    rules.lose(condition, &reason);
+                    continue;
                 }
-                Ok(Rule::Body(one)) => wanted.push(one),
-                Ok(Rule::Nothing) => {}
-                Err(reason) => rules.notes.push(format!("condition {condition:?} is not carried over: {reason}")),
+            };
+            for rule in found {
+                match rule {
+                    Rule::Codes(codes) => {
+                        rules.codes = Some(match rules.codes.take() {
+                            Some(before) => before.intersection(&codes).copied().collect(),
+                            None => codes,
+                        });
+                    }
+                    Rule::Body(one) => wanted.push(one),
+                    Rule::Nothing => {}
+                }
             }
         }
         let (regex, rest) = all_of(wanted);
@@ -51,10 +63,99 @@ impl Rules {
             let text = match one {
                 Wanted::Contains(text) | Wanted::Matches(text) => text,
             };
-            rules.notes.push(format!("that the body has {text:?} is not carried over: a target has one regex"));
+            let kind = "more than one thing that a body has is not carried over: a target has one regex";
+            let text = format!("that the body has {text:?} is not carried over: a target has one regex");
+            rules.notes.push(Note::of_kind(Gravity::Less, kind, text));
+            rules.lacks_answer = true;
         }
         rules
     }
+
+    /// What is meant by a condition with `||` or `&&`, which Gatus does not know.
+    fn meant(&mut self, condition: &str) -> Vec<Rule> {
+        let rules = joined(condition).and_then(|alternatives| meaning(&alternatives));
+        let Some(rules) = rules else {
+            let reason = "Gatus knows no || and no &&, and a target can say neither but of status codes and of texts in the body";
+            self.lose(condition, reason);
+            return Vec::new();
+        };
+        let kind = "conditions with || or && are taken as they are meant, though Gatus itself knows neither";
+        let text =
+            format!("condition {condition:?} is taken as it is meant, though Gatus itself knows no || and no &&");
+        self.notes.push(Note::of_kind(Gravity::Harmless, kind, text));
+        rules
+    }
+
+    /// Notes that a condition is not carried over.
+    pub(super) fn lose(&mut self, condition: &str, reason: &str) {
+        let text = format!("condition {condition:?} is not carried over: {reason}");
+        let about = BESIDE_THE_ANSWER.into_iter().find(|about| condition.to_ascii_uppercase().contains(about));
+        let kind = match about {
+            Some(about) => format!("conditions about {about} are not carried over: {reason}"),
+            None => format!("conditions are not carried over: {reason}"),
+        };
+        let gravity = if reason == NEVER { Gravity::Down } else { Gravity::Less };
+        self.notes.push(Note::of_kind(gravity, kind, text));
+        self.lacks_answer |= about.is_none();
+    }
+}
+
+/// What an error page does not fail.
+const BESIDE_THE_ANSWER: [&str; 6] =
+    ["[RESPONSE_TIME]", "[CERTIFICATE_EXPIRATION]", "[DOMAIN_EXPIRATION]", "[IP]", "[CONNECTED]", "[DNS_RCODE]"];
+const NEVER: &str = "a target is up when it answers, never when it does not";
+
+/// The alternatives of a condition with `||` or `&&`, each with all that it asks for; `None` if it has neither.
+fn joined(condition: &str) -> Option<Vec<Vec<String>>> {
+    let words: Vec<&str> = condition.split_whitespace().collect();
+    let words: Vec<&str> = words
+        .iter()
+        .map(|word| match word.to_ascii_lowercase().as_str() {
+            "or" => "||",
+            "and" => "&&",
+            _ => *word,
+        })
+        .collect();
+    let text = words.join(" ");
+    if !text.contains("||") && !text.contains("&&") {
+        return None;
+    }
+    let subject = OPERATORS.iter().filter_map(|(operator, _)| Some(text.find(operator)? + operator.len())).min();
+    // `[STATUS] == 200 || 401` says nothing of what 401 is to be.
+    let whole = |part: &str| {
+        let has_operator = OPERATORS.iter().any(|(operator, _)| part.contains(operator));
+        let before = subject.filter(|_| !has_operator).map_or("", |end| &text[..end]);
+        format!("{before}{}", part.trim().trim_matches(|c| c == '(' && !part.contains(')')))
+    };
+    Some(text.split("||").map(|one| one.split("&&").map(whole).collect()).collect())
+}
+
+/// What alternatives come to, where a target can say that.
+fn meaning(alternatives: &[Vec<String>]) -> Option<Vec<Rule>> {
+    let read = |all: &Vec<String>| all.iter().map(|one| rule(one).ok()).collect::<Option<Vec<Rule>>>();
+    if let [all] = alternatives {
+        return read(all);
+    }
+    let (mut codes, mut texts) = (BTreeSet::new(), Vec::new());
+    for alternative in alternatives {
+        match read(alternative)?.as_slice() {
+            [Rule::Body(Wanted::Contains(text))] => texts.push(regex::escape(text)),
+            [Rule::Body(Wanted::Matches(regex))] => texts.push(format!("(?:{regex})")),
+            all => codes.extend(all_codes(all)?),
+        }
+    }
+    match (codes.is_empty(), texts.is_empty()) {
+        (false, true) => Some(vec![Rule::Codes(codes)]),
+        (true, false) => Some(vec![Rule::Body(Wanted::Matches(format!("(?:{})", texts.join("|"))))]),
+        _ => None,
+    }
+}
+
+/// The codes that meet all rules; `None` if one is about something else.
+fn all_codes(rules: &[Rule]) -> Option<BTreeSet<u16>> {
+    let of = |rule: &Rule| if let Rule::Codes(codes) = rule { Some(codes.clone()) } else { None };
+    let sets: Vec<BTreeSet<u16>> = rules.iter().map(of).collect::<Option<_>>()?;
+    sets.into_iter().reduce(|one, other| one.intersection(&other).copied().collect())
 }
 
 /// The operators in the order in which Gatus looks for them.
@@ -124,7 +225,7 @@ fn rule(condition: &str) -> Result<Rule, String> {
         "[BODY]" => body(operator, value),
         // A target that nobody answers for is down anyway.
         _ if operator.holds(i64::from(value == "true"), 1) => Ok(Rule::Nothing),
-        _ => Err("a target is up when it answers, never when it does not".to_owned()),
+        _ => Err(NEVER.to_owned()),
     }
 }
 
@@ -204,6 +305,48 @@ mod tests {
     use super::super::output::statuses;
     use super::*;
 
+    fn shown(rules: &Rules) -> String {
+        match &rules.codes {
+            None => "any".to_owned(),
+            Some(codes) if codes.is_empty() => "never".to_owned(),
+            Some(codes) => statuses(codes)
+                .iter()
+                .map(|status| serde_json::to_string(status).unwrap().replace('"', ""))
+                .collect::<Vec<_>>()
+                .join(" "),
+        }
+    }
+
+    #[test]
+    fn conditions_that_gatus_does_not_know_are_taken_as_they_are_meant() {
+        let table = [
+            ("[STATUS] == 200 || [STATUS] == 503", "200 503", ""),
+            ("[STATUS] == 200 || 301 || 302", "200 301-302", ""),
+            ("[STATUS]  ==  204  OR  [STATUS] == 200", "200 204", ""),
+            ("[STATUS] >= 200 && [STATUS] < 300", "", ""),
+            ("[STATUS] >= 200 and [STATUS] < 202 or [STATUS] == 404", "200-201 404", ""),
+            ("[BODY] == pat(*ok*) || [BODY] == pat(*fi?e*)", "any", "(?:ok|(?:(?s)fi.e))"),
+            ("[STATUS] == 200 && [BODY] == pat(*ok*)", "200", "ok"),
+        ];
+        for (condition, codes, regex) in table {
+            let rules = Rules::read([condition].into_iter());
+            assert_eq!(
+                (shown(&rules).as_str(), rules.regex.as_deref().unwrap_or_default()),
+                (codes, regex),
+                "{condition}"
+            );
+            let [note] = &rules.notes[..] else { panic!("{condition}: {:?}", rules.notes) };
+            assert!(note.gravity == Gravity::Harmless && note.to_string().contains("knows no || and no &&"), "{note}");
+        }
+        for condition in ["[STATUS] == 200 || [BODY] == ok", "[STATUS] == 200 || [RESPONSE_TIME] < 5", "a || b"] {
+            let rules = Rules::read([condition].into_iter());
+            assert_eq!((&rules.codes, &rules.regex), (&None, &None), "{condition}");
+            assert!(rules.notes[0].to_string().contains("knows no || and no &&"), "{:?}", rules.notes);
+        }
+        // Where it is part of what a body has to be, it is no operator.
+        assert_eq!(Rules::read(["[BODY] == pat(*a || b*)"].into_iter()).regex.as_deref(), Some(r"a \|\| b"));
+    }
+
     #[test]
     fn conditions() {
         let table: &[(&[&str], &str, &str)] = &[
@@ -232,16 +375,7 @@ mod tests {
         ];
         for (conditions, codes, regex) in table {
             let rules = Rules::read(conditions.iter().copied());
-            let found = match &rules.codes {
-                None => "any".to_owned(),
-                Some(codes) if codes.is_empty() => "never".to_owned(),
-                Some(codes) => statuses(codes)
-                    .iter()
-                    .map(|status| serde_json::to_string(status).unwrap().replace('"', ""))
-                    .collect::<Vec<_>>()
-                    .join(" "),
-            };
-            assert_eq!(found, *codes, "{conditions:?}");
+            assert_eq!(shown(&rules), *codes, "{conditions:?}");
             assert_eq!(rules.regex.unwrap_or_default(), *regex, "{conditions:?}");
             assert!(rules.notes.is_empty(), "{conditions:?}: {:?}", rules.notes);
         }
@@ -273,11 +407,17 @@ mod tests {
             let rules = Rules::read([condition].into_iter());
             assert_eq!((&rules.codes, &rules.regex), (&None, &None), "{condition}");
             let [note] = &rules.notes[..] else { panic!("{condition}: {:?}", rules.notes) };
-            assert!(note.starts_with(&format!("condition {condition:?} is not carried over: ")), "{note}");
+            let note = note.to_string();
+            let gravity = if reason == "never when it does not" { "will be down" } else { "checks less" };
+            assert!(note.starts_with(&format!("{gravity}: condition {condition:?} is not carried over: ")), "{note}");
             assert!(note.contains(reason), "{note}");
+            let beside = BESIDE_THE_ANSWER.iter().any(|about| condition.contains(about));
+            assert_eq!(rules.lacks_answer, !beside, "{condition}");
         }
         let rules = Rules::read(["[BODY] == pat(*ab*)", "[BODY] == pat(*bc*)"].into_iter());
         assert_eq!(rules.regex.as_deref(), Some("ab"));
-        assert_eq!(rules.notes, ["that the body has \"bc\" is not carried over: a target has one regex"]);
+        let notes: Vec<String> = rules.notes.iter().map(Note::to_string).collect();
+        assert_eq!(notes, ["checks less: that the body has \"bc\" is not carried over: a target has one regex"]);
+        assert!(rules.lacks_answer);
     }
 }

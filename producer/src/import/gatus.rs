@@ -1,11 +1,15 @@
 //! Gatus' configuration: a list of endpoints, each with conditions on what they answer.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
 use super::conditions::Rules;
+use super::notes::{Gravity, INSECURE, Note};
 use super::output::{CODES, Harvest, Span, Target, span, statuses};
+use super::variables::{Variable, Variables};
 use super::yaml::Node;
+
+pub(super) const EXPECTED: &str = "a configuration of Gatus: a mapping with a list of endpoints";
 
 /// What Gatus' endpoints have that do not say otherwise.
 const INTERVAL: Duration = Duration::from_secs(60);
@@ -53,255 +57,235 @@ const KNOWN: [&str; 14] = [
     "store",
 ];
 
-/// The targets of a configuration of Gatus.
-///
-/// # Errors
-/// It is none.
-pub(super) fn import(config: &Node) -> Result<Harvest, String> {
-    let endpoints = config.get("endpoints").or_else(|| config.get("services"));
-    if endpoints.is_none() && config.get("suites").is_none() || endpoints.is_some_and(|list| !list.is_list()) {
-        return Err("expected a configuration of Gatus: a mapping with a list of endpoints".to_owned());
-    }
-    let mut harvest = Harvest::new(INTERVAL, TIMEOUT);
+/// The targets of configurations of Gatus, which are one: Gatus itself joins the files of a folder.
+pub(super) fn import(configurations: &[&Node], variables: &Variables) -> Harvest {
+    let endpoints: Vec<&Node> = configurations.iter().flat_map(|config| endpoints(config)).collect();
+    let suites: Vec<&Node> = configurations.iter().flat_map(|config| config.items_of("suites")).collect();
+    let mut harvest = Harvest::new("endpoint", INTERVAL, TIMEOUT);
     for (section, reason) in SECTIONS {
-        if config.get(section).is_some() {
-            harvest.note(format!("{section}: not carried over: {reason}"));
+        if configurations.iter().any(|config| config.get(section).is_some()) {
+            harvest.note(Gravity::Harmless, format!("{section}: not carried over: {reason}"));
         }
     }
-    let mut kinds: BTreeMap<&str, usize> = BTreeMap::new();
-    for endpoint in endpoints.into_iter().flat_map(Node::items) {
-        read(endpoint, &mut harvest);
-        for (kind, _) in KINDS {
-            if endpoint.get(kind).is_some() {
-                *kinds.entry(kind).or_default() += 1;
-            }
-        }
+    for node in &endpoints {
+        Endpoint { node, variables, notes: Vec::new() }.read(&mut harvest);
     }
-    for suite in config.items_of("suites") {
+    for suite in suites {
         let name = suite.text_of("name").unwrap_or("a suite");
         harvest.leave_out(name, "a suite: its requests depend on each other");
     }
     for (kind, reason) in KINDS {
-        if let Some(count) = kinds.get(kind) {
-            harvest.note(format!("{kind}: not carried over (endpoints that have some: {count}): {reason}"));
+        let count = endpoints.iter().filter(|endpoint| endpoint.get(kind).is_some()).count();
+        harvest.note_of(count, Gravity::Harmless, &format!("{kind}: not carried over: {reason}"));
+    }
+    harvest
+}
+
+/// Whether a mapping is, or is part of, a configuration of Gatus.
+pub(super) fn is_configuration(node: &Node) -> bool {
+    let list = |key: &str| node.get(key).is_some_and(|list| list.items().any(|item| item.get("url").is_some()));
+    list("endpoints") || list("services") || node.get("suites").is_some_and(|suites| suites.items().any(Node::is_map))
+}
+
+/// Whether a mapping is a configuration of Gatus or a file that belongs to one, and has no targets.
+pub(super) fn is_without_targets(node: &Node) -> bool {
+    let empty = |key: &str| node.get(key).is_some_and(Node::is_list);
+    let keys = || node.entries().map(|(key, _)| key);
+    empty("endpoints") || node.is_map() && keys().all(|key| SECTIONS.iter().any(|(section, _)| *section == key))
+}
+
+fn endpoints(config: &Node) -> impl Iterator<Item = &Node> {
+    config.get("endpoints").or_else(|| config.get("services")).into_iter().flat_map(Node::items)
+}
+
+/// An endpoint, and what is missing of it in its target.
+struct Endpoint<'a> {
+    node: &'a Node,
+    variables: &'a Variables,
+    notes: Vec<Note>,
+}
+
+impl Endpoint<'_> {
+    fn read(mut self, harvest: &mut Harvest) {
+        let text = |key: &str| self.node.text_of(key).unwrap_or_default();
+        let name = match (text("group"), text("name")) {
+            ("", name) => name.to_owned(),
+            (group, name) => format!("{group}/{name}"),
+        };
+        let name = self.variables.fill(&name).unwrap_or(name);
+        match self.target(&name) {
+            Ok(target) => harvest.add(target, self.notes),
+            Err(reason) => {
+                harvest.leave_out(if name.is_empty() { "an endpoint without a name" } else { &name }, reason)
+            }
         }
     }
-    Ok(harvest)
-}
 
-fn read(endpoint: &Node, harvest: &mut Harvest) {
-    let name = match (endpoint.text_of("group").unwrap_or_default(), endpoint.text_of("name").unwrap_or_default()) {
-        ("", name) => name.to_owned(),
-        (group, name) => format!("{group}/{name}"),
-    };
-    let mut notes = Vec::new();
-    match target(&name, endpoint, &mut notes) {
-        Ok(target) => harvest.add(target, &notes),
-        Err(reason) => harvest.leave_out(if name.is_empty() { "an endpoint without a name" } else { &name }, reason),
+    fn note(&mut self, gravity: Gravity, text: impl AsRef<str>) {
+        self.notes.push(Note::new(gravity, text));
     }
-}
 
-fn target(name: &str, endpoint: &Node, notes: &mut Vec<String>) -> Result<Target, String> {
-    if endpoint.truth_of("enabled") == Some(false) {
-        return Err("it is not enabled".to_owned());
-    }
-    let url = url(endpoint)?;
-    let rules = Rules::read(conditions(endpoint, notes).iter().map(String::as_str));
-    if rules.codes.as_ref().is_some_and(|codes| codes.is_empty()) {
-        return Err("no status meets all its conditions".to_owned());
-    }
-    notes.extend(rules.notes);
-    let expected_status = match &rules.codes {
-        Some(codes) => statuses(codes),
-        None if notes.is_empty() => statuses(&CODES.collect()),
-        None => {
-            // The conditions that are missing may have been what an error page fails.
-            notes.push("expects 2xx, since no condition is about [STATUS]".to_owned());
-            Vec::new()
+    fn target(&mut self, name: &str) -> Result<Target, String> {
+        let node = self.node;
+        if node.truth_of("enabled") == Some(false) {
+            return Err("it is not enabled".to_owned());
         }
-    };
-    let timeout = client(endpoint, notes);
-    let mut target = Target {
-        name: plain(name).unwrap_or_else(|_| name.to_owned()),
-        url,
-        method: known_text(endpoint, "method", notes),
-        interval: duration(endpoint, "interval", notes).filter(|interval| !interval.is_zero()).map(Span),
-        timeout: timeout.filter(|timeout| *timeout >= Duration::from_millis(1)).map(Span),
-        regex: rules.regex,
-        expected_status,
-        follow_redirects: endpoint
-            .get("client")
-            .and_then(|client| client.truth_of("ignore-redirect"))
-            .map(|ignore| !ignore),
-        headers: headers(endpoint, notes),
-        body: None,
-    };
-    target.body = body(endpoint, &mut target, notes);
-    for (key, _) in endpoint.entries() {
-        if !KNOWN.contains(&key) && !KINDS.iter().any(|(kind, _)| *kind == key) {
-            notes.push(format!("{key}: not carried over"));
+        let url = self.url()?;
+        let (codes, regex) = self.conditions()?;
+        let timeout = self.client();
+        let mut target = Target {
+            name: name.to_owned(),
+            url,
+            method: self.known_text("method"),
+            interval: self.duration(node, "interval").filter(|interval| !interval.is_zero()).map(Span),
+            timeout: timeout.filter(|timeout| *timeout >= Duration::from_millis(1)).map(Span),
+            regex,
+            expected_status: statuses(&codes),
+            follow_redirects: node
+                .get("client")
+                .and_then(|client| client.truth_of("ignore-redirect"))
+                .map(|ignore| !ignore),
+            headers: self.headers(),
+            body: None,
+        };
+        target.body = self.body(&mut target);
+        for (key, _) in node.entries() {
+            if !KNOWN.contains(&key) && !KINDS.iter().any(|(kind, _)| *kind == key) {
+                self.note(Gravity::Less, format!("{key}: not carried over"));
+            }
+        }
+        Ok(target)
+    }
+
+    /// The URL, if it is for us.
+    fn url(&self) -> Result<String, String> {
+        if self.node.get("dns").is_some() {
+            return Err("it asks a name server, not a website".to_owned());
+        }
+        let url = self.node.text_of("url").ok_or("it has no url")?;
+        let url = self.variables.fill(url).map_err(|variable| {
+            format!("its url has {variable}, which is not filled in here: {}", variable.way_out())
+        })?;
+        match url.split_once("://") {
+            Some(("http" | "https", _)) => Ok(url),
+            Some((scheme, _)) => Err(format!("{scheme}:// is neither http:// nor https://")),
+            None => Err("its url has no scheme".to_owned()),
         }
     }
-    Ok(target)
-}
 
-/// The URL, if it is for us.
-fn url(endpoint: &Node) -> Result<String, String> {
-    if endpoint.get("dns").is_some() {
-        return Err("it asks a name server, not a website".to_owned());
+    /// The status codes and the regex that the conditions come to.
+    fn conditions(&mut self) -> Result<(BTreeSet<u16>, Option<String>), String> {
+        let written: Vec<&str> = self.node.texts_of("conditions").collect();
+        let filled: Vec<_> = written.iter().map(|text| (*text, self.variables.fill(text))).collect();
+        let known = filled.iter().filter_map(|(_, filled)| filled.as_deref().ok());
+        let mut rules = Rules::read(known);
+        for (text, variable) in filled.iter().filter_map(|(text, filled)| Some((text, filled.as_ref().err()?))) {
+            rules.lose(text, &unfilled(variable));
+        }
+        if rules.codes.as_ref().is_some_and(BTreeSet::is_empty) {
+            return Err("no status meets all its conditions".to_owned());
+        }
+        self.notes.extend(rules.notes);
+        if written.is_empty() {
+            self.note(Gravity::Harmless, "has no conditions: any answer is good");
+        }
+        let codes = rules.codes.unwrap_or_else(|| match rules.lacks_answer {
+            false => CODES.collect(),
+            true => {
+                let text = "expects 2xx, since no condition is about [STATUS], and an error page may fail those that are not carried over";
+                self.note(Gravity::MayBeDown, text);
+                (200..300).collect()
+            }
+        });
+        Ok((codes, rules.regex))
     }
-    let url = endpoint.text_of("url").ok_or("it has no url")?;
-    let url = plain(url).map_err(|variable| format!("its url has {variable}, which is not filled in here"))?;
-    match url.split_once("://") {
-        Some(("http" | "https", _)) => Ok(url),
-        Some((scheme, _)) => Err(format!("{scheme}:// is neither http:// nor https://")),
-        None => Err("its url has no scheme".to_owned()),
-    }
-}
 
-/// The conditions whose text is known.
-fn conditions(endpoint: &Node, notes: &mut Vec<String>) -> Vec<String> {
-    let mut conditions = Vec::new();
-    for condition in endpoint.texts_of("conditions") {
-        match plain(condition) {
-            Ok(condition) => conditions.push(condition),
+    fn headers(&mut self) -> BTreeMap<String, String> {
+        let mut headers = BTreeMap::new();
+        for (name, value) in self.node.entries_of("headers") {
+            let reason = match value.text().map(|text| self.variables.fill(text)) {
+                Some(Ok(value)) => {
+                    headers.insert(name.to_owned(), value);
+                    continue;
+                }
+                Some(Err(variable)) => unfilled(&variable),
+                None => "expected a text".to_owned(),
+            };
+            let text = |of: &str| format!("{of}: not carried over: {reason}");
+            self.notes.push(Note::of_kind(Gravity::MayBeDown, text("headers"), text(&format!("headers.{name}"))));
+        }
+        headers
+    }
+
+    /// The body as Gatus sends it, but for what it draws anew each time.
+    fn body(&mut self, target: &mut Target) -> Option<String> {
+        let body = self.known_text("body");
+        let graphql = self.node.truth_of("graphql") == Some(true);
+        let text = |key: &str| self.node.text_of(key).unwrap_or_default();
+        let filled = body.map(|body| {
+            let body = body.replace("[ENDPOINT_NAME]", text("name")).replace("[ENDPOINT_GROUP]", text("group"));
+            body.replace("[ENDPOINT_URL]", &target.url)
+        });
+        if filled.as_ref().is_some_and(|body| body.contains("[RANDOM_STRING_")) {
+            self.note(Gravity::MayBeDown, "body: [RANDOM_STRING_…] is sent as it stands there");
+        }
+        if !graphql {
+            return filled;
+        }
+        if !target.headers.keys().any(|name| name.eq_ignore_ascii_case("content-type")) {
+            target.headers.insert("Content-Type".to_owned(), "application/json".to_owned());
+        }
+        filled.map(|query| serde_json::json!({ "query": query }).to_string())
+    }
+
+    /// The timeout that the client has, and notes on what else it has.
+    fn client(&mut self) -> Option<Duration> {
+        let client = self.node.get("client")?;
+        for (key, node) in client.entries() {
+            let (gravity, reason) = match key {
+                "timeout" | "ignore-redirect" => continue,
+                // It is for ping only.
+                "network" => continue,
+                "insecure" if client.truth_of(key) == Some(false) => continue,
+                "insecure" => (Gravity::Down, INSECURE),
+                "dns-resolver" => (Gravity::MayBeDown, "dns.servers are the same for all targets"),
+                "oauth2" | "identity-aware-proxy" | "kerberos" => {
+                    (Gravity::MayBeDown, "no tokens are fetched; a header may do")
+                }
+                "proxy-url" | "tunnel" => (Gravity::MayBeDown, "checks go straight to their targets"),
+                "tls" => (Gravity::MayBeDown, "we have no certificate of our own to show"),
+                _ if node.is_map() => (Gravity::Less, "it is not known here"),
+                _ => (Gravity::Less, "nothing here corresponds to it"),
+            };
+            self.note(gravity, format!("client.{key}: not carried over: {reason}"));
+        }
+        self.duration(client, "timeout")
+    }
+
+    fn duration(&mut self, node: &Node, key: &str) -> Option<Duration> {
+        let text = node.text_of(key)?;
+        let (duration, reason) = match self.variables.fill(text) {
+            Ok(text) => (span(&text), format!("{text:?} is no duration")),
+            Err(variable) => (None, unfilled(&variable)),
+        };
+        if duration.is_none() && !text.is_empty() {
+            self.note(Gravity::Harmless, format!("{key}: not carried over: {reason}"));
+        }
+        duration
+    }
+
+    /// The text for a key, if all of it is known.
+    fn known_text(&mut self, key: &str) -> Option<String> {
+        match self.variables.fill(self.node.text_of(key)?) {
+            Ok(text) => Some(text).filter(|text| !text.is_empty()),
             Err(variable) => {
-                notes.push(format!("condition {condition:?} is not carried over: {}", unfilled(&variable)));
+                self.note(Gravity::MayBeDown, format!("{key}: not carried over: {}", unfilled(&variable)));
+                None
             }
         }
     }
-    if conditions.is_empty() && notes.is_empty() {
-        notes.push("has no conditions".to_owned());
-    }
-    conditions
 }
 
-fn headers(endpoint: &Node, notes: &mut Vec<String>) -> BTreeMap<String, String> {
-    let mut headers = BTreeMap::new();
-    for (name, value) in endpoint.entries_of("headers") {
-        match value.text().map(plain) {
-            Some(Ok(value)) => {
-                headers.insert(name.to_owned(), value);
-            }
-            Some(Err(variable)) => notes.push(format!("headers.{name}: not carried over: {}", unfilled(&variable))),
-            None => notes.push(format!("headers.{name}: not carried over: expected a text")),
-        }
-    }
-    headers
-}
-
-/// The body as Gatus sends it, but for what it draws anew each time.
-fn body(endpoint: &Node, target: &mut Target, notes: &mut Vec<String>) -> Option<String> {
-    let body = known_text(endpoint, "body", notes);
-    let graphql = endpoint.truth_of("graphql") == Some(true);
-    let text = |key: &str| endpoint.text_of(key).unwrap_or_default();
-    let filled = body.map(|body| {
-        let body = body.replace("[ENDPOINT_NAME]", text("name")).replace("[ENDPOINT_GROUP]", text("group"));
-        body.replace("[ENDPOINT_URL]", &target.url)
-    });
-    if filled.as_ref().is_some_and(|body| body.contains("[RANDOM_STRING_")) {
-        notes.push("body: [RANDOM_STRING_…] is sent as it stands there".to_owned());
-    }
-    if !graphql {
-        return filled;
-    }
-    if !target.headers.keys().any(|name| name.eq_ignore_ascii_case("content-type")) {
-        target.headers.insert("Content-Type".to_owned(), "application/json".to_owned());
-    }
-    filled.map(|query| serde_json::json!({ "query": query }).to_string())
-}
-
-/// The timeout that the client has, and notes on what else it has.
-fn client(endpoint: &Node, notes: &mut Vec<String>) -> Option<Duration> {
-    let client = endpoint.get("client")?;
-    for (key, node) in client.entries() {
-        let reason = match key {
-            "timeout" | "ignore-redirect" => continue,
-            // It is for ping only.
-            "network" => continue,
-            "insecure" if client.truth_of(key) == Some(false) => continue,
-            "insecure" => "every certificate is verified; probe.ca_file adds those that sign your own",
-            "dns-resolver" => "dns.servers are the same for all targets",
-            "oauth2" | "identity-aware-proxy" | "kerberos" => "no tokens are fetched; a header may do",
-            "proxy-url" | "tunnel" => "checks go straight to their targets",
-            "tls" => "we have no certificate of our own to show",
-            _ if node.is_map() => "it is not known here",
-            _ => "nothing here corresponds to it",
-        };
-        notes.push(format!("client.{key}: not carried over: {reason}"));
-    }
-    duration(client, "timeout", notes)
-}
-
-fn duration(node: &Node, key: &str, notes: &mut Vec<String>) -> Option<Duration> {
-    let text = known_text(node, key, notes)?;
-    let duration = span(&text);
-    if duration.is_none() {
-        notes.push(format!("{key}: not carried over: {text:?} is no duration"));
-    }
-    duration
-}
-
-/// The text for a key, if nothing in it is to be filled in.
-fn known_text(node: &Node, key: &str, notes: &mut Vec<String>) -> Option<String> {
-    match plain(node.text_of(key)?) {
-        Ok(text) => Some(text).filter(|text| !text.is_empty()),
-        Err(variable) => {
-            notes.push(format!("{key}: not carried over: {}", unfilled(&variable)));
-            None
-        }
-    }
-}
-
-fn unfilled(variable: &str) -> String {
-    format!("{variable} is not filled in here, so that no secret gets into a file unseen")
-}
-
-/// A text as it is once `$$` stands for `$`, which is how Gatus escapes it.
-///
-/// # Errors
-/// The first variable in it. They are not filled in: what they stand for may be a secret, and may be something else where this runs.
-fn plain(text: &str) -> Result<String, String> {
-    let mut out = String::with_capacity(text.len());
-    let mut rest = text;
-    while let Some((before, after)) = rest.split_once('$') {
-        out.push_str(before);
-        out.push('$');
-        rest = match after.chars().next() {
-            Some('$') => &after[1..],
-            Some('{') => {
-                let name = after.split_once('}').map_or(after, |(name, _)| name);
-                return Err(format!("${name}}}"));
-            }
-            Some(first) if first.is_ascii_alphanumeric() || "_*#@!?-".contains(first) => {
-                let name: String = after.chars().take_while(|c| c.is_ascii_alphanumeric() || *c == '_').collect();
-                return Err(format!("${}", if name.is_empty() { first.to_string() } else { name }));
-            }
-            _ => after,
-        };
-    }
-    Ok(out + rest)
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn variables() {
-        let table = [
-            ("a", Ok("a")),
-            ("a$$b", Ok("a$b")),
-            ("5 $", Ok("5 $")),
-            ("$.path", Ok("$.path")),
-            ("a ${TOKEN} b", Err("${TOKEN}")),
-            ("a $TOKEN-b", Err("$TOKEN")),
-            ("$1", Err("$1")),
-            ("$$$A", Err("$A")),
-            ("${A", Err("${A}")),
-        ];
-        for (text, expected) in table {
-            assert_eq!(plain(text), expected.map(str::to_owned).map_err(str::to_owned), "{text}");
-        }
-    }
+fn unfilled(variable: &Variable) -> String {
+    format!("{variable} is not filled in here, so that no secret gets into a file unseen; {}", variable.way_out())
 }

@@ -5,24 +5,32 @@
 
 mod blackbox;
 mod conditions;
+mod documents;
 mod gatus;
+mod kuma;
+mod lenient;
+mod notes;
 mod output;
 mod patterns;
 mod prometheus;
 mod relabel;
+mod variables;
 mod yaml;
 
-use std::fs::{self, OpenOptions};
+use std::fs::OpenOptions;
 use std::io::{ErrorKind, Write as _};
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 use std::rc::Rc;
 
 use clap::{Args, Subcommand};
-
-use output::Harvest;
-use prometheus::{Beside, ImportError};
+use shared::harmless::harmless;
 use shared::output::print;
+
+use documents::Documents;
+use output::Harvest;
+use prometheus::Beside;
+use variables::{Given, Variables};
 use yaml::Node;
 
 /// What to import.
@@ -36,8 +44,10 @@ pub struct Import {
 enum Source {
     /// Gatus: its endpoints
     Gatus {
-        /// Gatus' configuration
+        /// Gatus' configuration: a file, or a folder of files; also within a ConfigMap or the values of a Helm chart
         file: PathBuf,
+        #[command(flatten)]
+        variables: Given,
         #[command(flatten)]
         destination: Destination,
     },
@@ -48,6 +58,13 @@ enum Source {
         /// Prometheus' configuration, which has the targets
         #[arg(long, value_name = "FILE")]
         prometheus: PathBuf,
+        #[command(flatten)]
+        destination: Destination,
+    },
+    /// Uptime Kuma: the monitors of a backup
+    Kuma {
+        /// The backup, which is JSON
+        file: PathBuf,
         #[command(flatten)]
         destination: Destination,
     },
@@ -68,7 +85,7 @@ impl Import {
         match self.try_run() {
             Ok(()) => ExitCode::SUCCESS,
             Err(error) => {
-                eprintln!("error: {error}");
+                eprintln!("error: {}", harmless(&error));
                 ExitCode::from(2)
             }
         }
@@ -76,22 +93,30 @@ impl Import {
 
     fn try_run(&self) -> Result<(), String> {
         let (origin, harvest, destination) = match &self.source {
-            Source::Gatus { file, destination } => {
-                let harvest = gatus::import(&*read(file)?).map_err(|message| of(file, &message))?;
+            Source::Gatus { file, variables, destination } => {
+                let variables = variables.read()?;
+                let documents = Documents::read(file, gatus::is_configuration)?;
+                let harvest = of_gatus(&documents, &variables).map_err(|message| of(file, &message))?;
                 (file, harvest, destination)
             }
             Source::Blackbox { file, prometheus, destination } => {
-                let beside = Beside(prometheus.parent().unwrap_or(Path::new("")));
-                let harvest =
-                    prometheus::import(&*read(prometheus)?, &*read(file)?, &beside).map_err(|error| match error {
-                        ImportError::Prometheus(message) => of(prometheus, &message),
-                        ImportError::Blackbox(message) => of(file, &message),
-                    })?;
-                (prometheus, harvest, destination)
+                let jobs = Documents::read(prometheus, prometheus::is_configuration)?;
+                let modules = Documents::read(file, blackbox::is_configuration)?;
+                let folder = if prometheus.is_dir() { Some(prometheus.as_path()) } else { prometheus.parent() };
+                let beside = Beside(folder.unwrap_or(Path::new("")));
+                let jobs = jobs.required(prometheus::EXPECTED).map_err(|message| of(prometheus, &message))?;
+                let modules = modules.required(blackbox::EXPECTED).map_err(|message| of(file, &message))?;
+                (prometheus, prometheus::import(&jobs, &modules, &beside), destination)
+            }
+            Source::Kuma { file, destination } => {
+                let backup = shared::config::bounds::read_text(file)
+                    .map_err(|error| format!("cannot read {}: {error}", file.display()))?;
+                let harvest = kuma::import(&*Node::from_json(&backup).map_err(|message| of(file, &message))?);
+                (file, harvest.map_err(|message| of(file, &message))?, destination)
             }
         };
         for line in harvest.lines() {
-            eprintln!("{line}");
+            eprintln!("{}", harmless(&line));
         }
         let text = whole(&harvest, origin)?;
         destination.write(&text)
@@ -111,13 +136,18 @@ impl Destination {
     }
 }
 
-fn read(path: &Path) -> Result<Rc<Node>, String> {
-    let text = fs::read_to_string(path).map_err(|error| format!("cannot read {}: {error}", path.display()))?;
-    Node::parse(&text).map_err(|message| of(path, &message))
+/// Gatus' own files may have no endpoints, as long as one beside them has.
+fn of_gatus(documents: &Documents, variables: &Variables) -> Result<Harvest, String> {
+    let others = documents.others.iter().filter(|node| gatus::is_without_targets(node));
+    let all: Vec<&Node> = documents.configurations.iter().chain(others).map(Rc::as_ref).collect();
+    if all.is_empty() {
+        return Err(documents.none(gatus::EXPECTED));
+    }
+    Ok(gatus::import(&all, variables))
 }
 
 fn of(path: &Path, message: &str) -> String {
-    format!("{}: {}", path.display(), output::one_line(message))
+    format!("{}: {}", path.display(), notes::one_line(message))
 }
 
 /// The whole targets file.

@@ -7,6 +7,7 @@ use std::time::Duration;
 use serde::Serialize;
 use shared::config::duration;
 
+use super::notes::{Gravity, Note, one_line, summary};
 use crate::targets::{MAX_INTERVAL, MIN_INTERVAL, fault_in};
 
 const MAX_NAME_BYTES: usize = 200;
@@ -64,15 +65,17 @@ struct Finding {
     name: String,
     /// `None` where it cannot be a target; the last note says why.
     target: Option<Target>,
-    notes: Vec<String>,
+    notes: Vec<Note>,
 }
 
 /// All that came of a configuration.
 #[derive(Debug)]
 pub(super) struct Harvest {
     pub(super) defaults: Defaults,
+    /// What one of the things is called that targets are made of.
+    noun: &'static str,
     /// What is true of no single target.
-    general: Vec<String>,
+    general: Vec<Note>,
     findings: Vec<Finding>,
     names: HashSet<String>,
 }
@@ -88,39 +91,47 @@ struct One<'a> {
 }
 
 impl Harvest {
-    pub(super) fn new(interval: Duration, timeout: Duration) -> Self {
+    pub(super) fn new(noun: &'static str, interval: Duration, timeout: Duration) -> Self {
         let defaults = Defaults { interval: Span(interval), timeout: Span(timeout) };
-        Self { defaults, general: Vec::new(), findings: Vec::new(), names: HashSet::new() }
+        Self { defaults, noun, general: Vec::new(), findings: Vec::new(), names: HashSet::new() }
     }
 
     /// Notes something that is true of no single target.
-    pub(super) fn note(&mut self, text: impl AsRef<str>) {
-        self.general.push(one_line(text.as_ref()));
+    pub(super) fn note(&mut self, gravity: Gravity, text: impl AsRef<str>) {
+        self.general.push(Note::new(gravity, text));
+    }
+
+    /// Notes something that so many have, unless nobody has it.
+    pub(super) fn note_of(&mut self, count: usize, gravity: Gravity, text: &str) {
+        if count > 0 {
+            let plural = if count == 1 { "" } else { "s" };
+            self.note(gravity, format!("{count} {}{plural}: {text}", self.noun));
+        }
     }
 
     /// Notes that something is left out altogether.
     pub(super) fn leave_out(&mut self, name: &str, reason: impl AsRef<str>) {
-        let notes = vec![format!("left out: {}", one_line(reason.as_ref()))];
+        let notes = vec![Note::new(Gravity::LeftOut, reason)];
         self.findings.push(Finding { name: one_line(name), target: None, notes });
     }
 
     /// Takes a target with what could not be carried over, or leaves it out if our own rules say that it cannot be.
-    pub(super) fn add(&mut self, mut target: Target, notes: &[String]) {
-        let mut notes: Vec<String> = notes.iter().map(|note| one_line(note)).collect();
+    pub(super) fn add(&mut self, mut target: Target, mut notes: Vec<Note>) {
         let wanted = std::mem::take(&mut target.name);
         target.name = self.unique(&wanted);
         if target.name != wanted {
-            notes.push(format!(
-                "called {:?} here, since {wanted:?} is taken or no name that a target can have",
-                target.name
-            ));
+            let kind = "called otherwise here, since the name is taken or none that a target can have";
+            let text =
+                format!("called {:?} here, since {wanted:?} is taken or no name that a target can have", target.name);
+            notes.push(Note::of_kind(Gravity::Harmless, kind, text));
         }
         self.fit(&mut target, &mut notes);
+        notes.retain_mut(|note| note.applies_to(&target));
         let mut fault = fault_of(&target);
         if let Err((key, message)) = &fault
             && key == "regex"
         {
-            notes.push(format!("its regex is not carried over: {message}"));
+            notes.push(Note::new(Gravity::Less, format!("its regex is not carried over: {message}")));
             target.regex = None;
             fault = fault_of(&target);
         }
@@ -128,7 +139,7 @@ impl Harvest {
         let target = match fault {
             Ok(()) => Some(target),
             Err((key, message)) => {
-                notes.push(format!("left out: {}", one_line(&format!("{key}: {message}"))));
+                notes.push(Note::new(Gravity::LeftOut, format!("{key}: {message}")));
                 self.names.remove(&name);
                 None
             }
@@ -137,13 +148,14 @@ impl Harvest {
     }
 
     /// Drops what the defaults say anyway, and brings durations within our bounds.
-    fn fit(&self, target: &mut Target, notes: &mut Vec<String>) {
+    fn fit(&self, target: &mut Target, notes: &mut Vec<Note>) {
         let mut bound = |what: &str, span: &mut Option<Span>, default: Span, bounded: fn(Duration) -> Duration| {
             if let Some(Span(found)) = *span
                 && bounded(found) != found
             {
                 *span = Some(Span(bounded(found)));
-                notes.push(format!("{what}: {:?} here, for {found:?} is out of bounds", bounded(found)));
+                let text = format!("{what}: {:?} here, for {found:?} is out of bounds", bounded(found));
+                notes.push(Note::of_kind(Gravity::Harmless, format!("{what}: brought within our bounds"), text));
             }
             *span = span.filter(|span| *span != default);
         };
@@ -173,13 +185,15 @@ impl Harvest {
         (targets, self.findings.len() - targets)
     }
 
-    /// What to tell whoever asked, a line each.
-    pub(super) fn lines(&self) -> impl Iterator<Item = String> {
+    /// What to tell whoever asked: a line for each kind of thing that is not carried over, the worst first.
+    pub(super) fn lines(&self) -> Vec<String> {
+        // Of what is left out nothing else is worth a word.
+        let of = |finding: &'_ Finding| finding.notes.len().saturating_sub(1) * usize::from(finding.target.is_none());
         let of_targets = self
             .findings
             .iter()
-            .flat_map(|finding| finding.notes.iter().map(move |note| format!("{}: {note}", finding.name)));
-        self.general.iter().cloned().chain(of_targets)
+            .flat_map(|finding| finding.notes.iter().skip(of(finding)).map(|note| (Some(finding.name.as_str()), note)));
+        summary(self.noun, self.general.iter().map(|note| (None, note)).chain(of_targets))
     }
 
     /// The file; `None` if it would have no target.
@@ -192,9 +206,8 @@ impl Harvest {
         }
         let mut text = format!("# Targets from {}.\n", one_line(origin));
         let left_out = self.findings.iter().filter(|finding| finding.target.is_none());
-        let left_out =
-            left_out.flat_map(|finding| finding.notes.iter().map(move |note| format!("{}: {note}", finding.name)));
-        for line in self.general.iter().cloned().chain(left_out) {
+        let left_out = left_out.filter_map(|finding| Some(format!("{}: {}", finding.name, finding.notes.last()?)));
+        for line in self.general.iter().map(Note::to_string).chain(left_out) {
             let _ = writeln!(text, "# {line}");
         }
         text.push('\n');
@@ -285,19 +298,6 @@ pub(super) fn span(text: &str) -> Option<Duration> {
     (!text.is_empty()).then_some(total)
 }
 
-/// A text for one line of a terminal or a comment.
-pub(super) fn one_line(text: &str) -> String {
-    let mut line = String::with_capacity(text.len());
-    for character in text.chars() {
-        match character {
-            '\n' | '\r' | '\t' => line.push(' '),
-            other if other.is_control() => line.extend(other.escape_default()),
-            other => line.push(other),
-        }
-    }
-    line
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -335,34 +335,38 @@ mod tests {
 
     #[test]
     fn names_are_unique_and_ours() {
-        let mut harvest = Harvest::new(Duration::from_secs(60), Duration::from_secs(10));
+        let mut harvest = Harvest::new("endpoint", Duration::from_secs(60), Duration::from_secs(10));
         let long = "ä".repeat(150);
         let names = ["a", "a", "a\nb", "", &long, &long].map(|name| {
             let target = Target { name: name.to_owned(), url: "https://example.net/".to_owned(), ..Target::default() };
-            harvest.add(target, &[]);
+            harvest.add(target, Vec::new());
             harvest.findings.last().unwrap().name.clone()
         });
         assert_eq!(names[..4], ["a", "a (2)", "a b", "unnamed"]);
         assert_eq!((names[4].len(), names[5].len()), (200, 200));
         assert_eq!(harvest.counts(), (6, 0));
-        assert_eq!(harvest.lines().count(), 5, "all but the first are called otherwise");
+        let all_but_the_first = [
+            "harmless: 5 endpoints (a (2), a b, unnamed, …): called otherwise here, since the name is taken or none that a target can have",
+        ];
+        assert_eq!(harvest.lines(), all_but_the_first);
     }
 
     #[test]
     fn what_our_rules_refuse_is_left_out() {
-        let mut harvest = Harvest::new(Duration::from_secs(60), Duration::from_secs(10));
+        let mut harvest = Harvest::new("endpoint", Duration::from_secs(60), Duration::from_secs(10));
         let good = Target { name: "x".to_owned(), url: "https://example.net/".to_owned(), ..Target::default() };
-        harvest.add(Target { url: "ftp://example.net/".to_owned(), ..good.clone() }, &[]);
-        harvest.add(Target { method: Some("CONNECT".to_owned()), ..good.clone() }, &[]);
-        harvest.add(Target { regex: Some("(".to_owned()), ..good.clone() }, &[]);
+        harvest.add(Target { url: "ftp://example.net/".to_owned(), ..good.clone() }, Vec::new());
+        harvest.add(Target { method: Some("CONNECT".to_owned()), ..good.clone() }, Vec::new());
+        harvest.add(Target { regex: Some("(".to_owned()), ..good.clone() }, Vec::new());
         harvest.add(
             Target { interval: Some(Span(Duration::from_millis(1))), timeout: Some(Span(Duration::MAX)), ..good },
-            &[],
+            Vec::new(),
         );
         assert_eq!(harvest.counts(), (2, 2));
-        let lines: Vec<String> = harvest.lines().collect();
+        let lines = harvest.lines();
         assert_eq!(lines.len(), 6, "{lines:#?}");
-        assert!(lines[0].starts_with("x: left out: url: expected a URL"), "{lines:#?}");
-        assert_eq!(lines[2], "x: its regex is not carried over: bad regex \"(\": unclosed group");
+        assert!(lines[0].starts_with("left out: 1 endpoint (x): url: expected a URL"), "{lines:#?}");
+        let regex = "checks less: 1 endpoint (x): its regex is not carried over: bad regex \"(\": unclosed group";
+        assert_eq!(lines[2], regex);
     }
 }

@@ -5,9 +5,11 @@ use std::path::Path;
 use std::rc::Rc;
 use std::time::Duration;
 
+use shared::config::bounds::read_text;
 use url::Url;
 
 use super::blackbox::{Modules, Scrape};
+use super::notes::{Gravity, Note};
 use super::output::{Harvest, fit_interval, span};
 use super::patterns::{Wanted, glob};
 use super::relabel::{Labels, Step, relabel};
@@ -58,28 +60,32 @@ impl Probe {
     }
 }
 
-/// The targets of a configuration of Prometheus that are probed through blackbox_exporter.
-///
-/// # Errors
-/// One of the two configurations is none.
-pub(super) fn import(prometheus: &Node, blackbox: &Node, files: &impl Files) -> Result<Harvest, ImportError> {
-    let has_jobs = |key: &str| prometheus.get(key).is_some_and(Node::is_list);
-    if !has_jobs("scrape_configs") && !has_jobs("scrape_config_files") {
-        let expected = "expected a configuration of Prometheus: a mapping with a list of scrape_configs";
-        return Err(ImportError::Prometheus(expected.to_owned()));
-    }
+pub(super) const EXPECTED: &str = "a configuration of Prometheus: a mapping with a list of scrape_configs";
+
+/// Whether a node is a configuration of Prometheus, or a list of scrape configurations such as its operator takes beside its own.
+pub(super) fn is_configuration(node: &Node) -> bool {
+    let is_list = |key: &str| node.get(key).is_some_and(Node::is_list);
+    is_list("scrape_configs") || is_list("scrape_config_files") || node.items().any(|job| job.get("job_name").is_some())
+}
+
+fn jobs(configuration: &Node) -> impl Iterator<Item = &Node> {
+    configuration.items_of("scrape_configs").chain(configuration.items())
+}
+
+/// The targets of configurations of Prometheus that are probed through blackbox_exporter.
+pub(super) fn import(prometheus: &[&Node], blackbox: &[&Node], files: &impl Files) -> Harvest {
     let global = scrape(
-        prometheus.get("global"),
+        prometheus.iter().find_map(|configuration| configuration.get("global")),
         Scrape { interval: Duration::from_secs(60), timeout: Duration::from_secs(10) },
     );
     let defaults = Scrape { timeout: global.timeout.min(global.interval), ..global };
-    let mut harvest = Harvest::new(fit_interval(defaults.interval), defaults.limit(None));
+    let mut harvest = Harvest::new("target", fit_interval(defaults.interval), defaults.limit(None));
 
     let mut probes = Vec::new();
-    for job in prometheus.items_of("scrape_configs") {
+    for job in prometheus.iter().flat_map(|configuration| jobs(configuration)) {
         read_job(job, global, files, &mut harvest, &mut probes);
     }
-    let patterns = prometheus.texts_of("scrape_config_files");
+    let patterns = prometheus.iter().flat_map(|configuration| configuration.texts_of("scrape_config_files"));
     let paths: Vec<String> = patterns.flat_map(|pattern| found(files, "", pattern, &mut harvest)).collect();
     for path in paths {
         match files.read(&path) {
@@ -88,13 +94,15 @@ pub(super) fn import(prometheus: &Node, blackbox: &Node, files: &impl Files) -> 
                     read_job(job, global, files, &mut harvest, &mut probes);
                 }
             }
-            Err(reason) => harvest.note(format!("scrape_config_files: {path}: not carried over: {reason}")),
+            Err(reason) => {
+                let text = format!("scrape_config_files: {path}: not carried over: {reason}");
+                harvest.note(Gravity::LeftOut, text);
+            }
         }
     }
 
     let modules: BTreeSet<String> = probes.iter().map(|probe| module_of(&probe.labels).to_owned()).collect();
-    let modules = Modules::read(blackbox, &modules).map_err(ImportError::Blackbox)?;
-    modules.notes.iter().for_each(|note| harvest.note(note));
+    let modules = Modules::read(blackbox, &modules);
     let mut names: HashMap<String, usize> = HashMap::new();
     for probe in &probes {
         *names.entry(probe.name(false)).or_default() += 1;
@@ -105,14 +113,7 @@ pub(super) fn import(prometheus: &Node, blackbox: &Node, files: &impl Files) -> 
         let name = if names.get(&name).is_some_and(|count| *count > 1) { probe.name(true) } else { name };
         add(probe, name, &modules, &mut harvest);
     }
-    Ok(harvest)
-}
-
-/// Which of the two configurations is none.
-#[derive(Debug)]
-pub(super) enum ImportError {
-    Prometheus(String),
-    Blackbox(String),
+    harvest
 }
 
 fn module_of(labels: &Labels) -> &str {
@@ -145,10 +146,12 @@ fn read_job(job: &Node, global: Scrape, files: &impl Files, harvest: &mut Harves
     }
     for (key, _) in job.entries() {
         if key.ends_with("_sd_configs") && key != "file_sd_configs" {
-            harvest.note(format!("job {name}: {key}: not carried over: what it finds stands in no file"));
+            let text = format!("job {name}: {key}: not carried over: what it finds stands in no file");
+            harvest.note(Gravity::LeftOut, text);
         }
         if key == "metric_relabel_configs" {
-            harvest.note(format!("job {name}: {key}: not carried over: there are no metrics of a target"));
+            let text = format!("job {name}: {key}: not carried over: there are no metrics of a target");
+            harvest.note(Gravity::Harmless, text);
         }
     }
     let scrape = scrape(Some(job), global);
@@ -162,13 +165,15 @@ fn read_job(job: &Node, global: Scrape, files: &impl Files, harvest: &mut Harves
         for path in found(files, name, pattern, harvest) {
             match files.read(&path) {
                 Ok(file) => labelled += file.items().map(&mut take).sum::<usize>(),
-                Err(reason) => harvest.note(format!("job {name}: {path}: not carried over: {reason}")),
+                Err(reason) => {
+                    let text = format!("job {name}: {path}: not carried over: {reason}");
+                    harvest.note(Gravity::LeftOut, text);
+                }
             }
         }
     }
-    if labelled > 0 {
-        harvest.note(format!("job {name}: labels: not carried over (targets that have some: {labelled}): a target has no labels but its name"));
-    }
+    let reason = format!("labels of job {name}: not carried over: a target has no labels but its name");
+    harvest.note_of(labelled, Gravity::Harmless, &reason);
 }
 
 /// The labels that targets of a job have unless they say otherwise.
@@ -188,16 +193,32 @@ fn initial(job: &Node, name: &str, scrape: Scrape) -> Labels {
     labels
 }
 
-/// The files that a pattern stands for; none is something to say.
+/// The files that a pattern stands for; none is something to say. A path that begins at the root is one of where Prometheus runs, so its
+/// end is looked for beside the configuration, too.
 fn found(files: &impl Files, job: &str, pattern: &str, harvest: &mut Harvest) -> Vec<String> {
     let place = if job.is_empty() { String::new() } else { format!("job {job}: ") };
-    match files.matching(pattern) {
-        Ok(paths) if paths.is_empty() => {
-            harvest.note(format!("{place}{pattern}: not carried over: there is no such file"));
-        }
-        Ok(paths) => return paths,
-        Err(reason) => harvest.note(format!("{place}{pattern}: not carried over: {reason}")),
+    let mut tried = vec![pattern.to_owned()];
+    if pattern.starts_with('/') {
+        let ends = pattern.match_indices('/').map(|(at, _)| pattern[at + 1..].to_owned());
+        // Of a name alone a pattern may be too much: that of any file beside the configuration.
+        tried.extend(ends.filter(|end| end.contains('/') || !end.contains(['*', '?'])));
     }
+    let mut reason = "there is no such file".to_owned();
+    for pattern in &tried {
+        match files.matching(pattern) {
+            Ok(paths) if paths.is_empty() => {}
+            Ok(paths) => return paths,
+            Err(error) if tried.len() == 1 => reason = error,
+            Err(_) => {}
+        }
+    }
+    let beside = match tried.last() {
+        Some(last) if tried.len() > 1 => {
+            format!(", nor {last} beside the configuration: put it there, for the path is one of where Prometheus runs")
+        }
+        _ => String::new(),
+    };
+    harvest.note(Gravity::LeftOut, format!("{place}{pattern}: not carried over: {reason}{beside}"));
     Vec::new()
 }
 
@@ -247,9 +268,10 @@ fn add(probe: Probe, name: String, modules: &Modules, harvest: &mut Harvest) {
         target.headers.insert("Host".to_owned(), host.clone());
     }
     if target.url.starts_with("https://") && target.headers.keys().any(|name| name.eq_ignore_ascii_case("host")) {
-        notes.push("headers.Host: not carried over to TLS, where the URL's host is asked for".to_owned());
+        let text = "headers.Host: not carried over to TLS, where the URL's host is asked for";
+        notes.push(Note::new(Gravity::MayBeDown, text));
     }
-    harvest.add(target, &notes);
+    harvest.add(target, notes);
 }
 
 /// A duration as Prometheus writes it in its labels.
@@ -268,7 +290,10 @@ impl Files for Beside<'_> {
         }
         let wanted = glob(name)?;
         let folder_path = if pattern.starts_with('/') { Path::new("/").join(folder) } else { self.0.join(folder) };
-        let entries = std::fs::read_dir(folder_path).map_err(|error| error.to_string())?;
+        let entries = match std::fs::read_dir(folder_path) {
+            Err(error) if error.kind() == std::io::ErrorKind::NotFound => return Ok(Vec::new()),
+            entries => entries.map_err(|error| error.to_string())?,
+        };
         let mut paths: Vec<String> = entries
             .filter_map(|entry| entry.ok()?.file_name().into_string().ok())
             .filter(|name| fits(name, wanted.as_ref()))
@@ -279,7 +304,7 @@ impl Files for Beside<'_> {
     }
 
     fn read(&self, path: &str) -> Result<Rc<Node>, String> {
-        let text = std::fs::read_to_string(self.0.join(path)).map_err(|error| error.to_string())?;
+        let text = read_text(&self.0.join(path))?;
         if path.ends_with(".json") { Node::from_json(&text) } else { Node::parse(&text) }
     }
 }
@@ -288,6 +313,9 @@ fn fits(name: &str, wanted: Option<&Wanted>) -> bool {
     match wanted {
         None => true,
         Some(Wanted::Contains(text)) => name.contains(text),
-        Some(Wanted::Matches(regex)) => regex::Regex::new(regex).is_ok_and(|regex| regex.is_match(name)),
+        Some(Wanted::Matches(regex)) => {
+            // One of bytes: a star stands for any.
+            regex::bytes::Regex::new(regex).is_ok_and(|regex| regex.is_match(name.as_bytes()))
+        }
     }
 }

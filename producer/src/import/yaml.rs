@@ -8,6 +8,8 @@ use yaml_rust2::Event;
 use yaml_rust2::parser::Parser;
 use yaml_rust2::scanner::TScalarStyle;
 
+use super::lenient::indented;
+
 /// What aliases may make of a file: they can be nested so that a screenful stands for more nodes than memory has room for.
 const MAX_NODES: usize = 1_000_000;
 /// How deep collections may be in each other, so that nobody who follows them runs out of stack.
@@ -41,15 +43,30 @@ impl Node {
     /// # Errors
     /// The line and what is wrong with it.
     pub(super) fn parse(text: &str) -> Result<Rc<Self>, String> {
+        Ok(Self::parse_all(text)?.into_iter().next().unwrap_or_default())
+    }
+
+    /// The documents of a text.
+    ///
+    /// # Errors
+    /// The line and what is wrong with it.
+    pub(super) fn parse_all(text: &str) -> Result<Vec<Rc<Self>>, String> {
+        Self::documents(text).or_else(|error| Self::documents(&indented(text)).map_err(|_| error))
+    }
+
+    fn documents(text: &str) -> Result<Vec<Rc<Self>>, String> {
         let mut parser = Parser::new_from_str(text.trim_start_matches('\u{feff}'));
         let mut tree = Tree::default();
+        let mut documents = Vec::new();
         // Event by event: the parser's own loader calls itself for every level, however many there are.
         loop {
             let (event, mark) = parser
                 .next_token()
                 .map_err(|error| format!("line {}: {}", error.marker().line().max(1), error.info()))?;
-            if matches!(event, Event::DocumentEnd | Event::StreamEnd) {
-                return Ok(tree.root.unwrap_or_default());
+            match event {
+                Event::DocumentEnd => documents.extend(std::mem::take(&mut tree).root),
+                Event::StreamEnd => return Ok(documents),
+                _ => {}
             }
             tree.take(event).map_err(|message| format!("line {}: {message}", mark.line()))?;
         }
@@ -96,6 +113,15 @@ impl Node {
             "true" | "yes" | "on" | "y" => Some(true),
             "false" | "no" | "off" | "n" => Some(false),
             _ => None,
+        }
+    }
+
+    /// What is in a collection.
+    pub(super) fn children(&self) -> Box<dyn Iterator<Item = &Rc<Self>> + '_> {
+        match &self.kind {
+            Kind::List(items) => Box::new(items.iter()),
+            Kind::Map(entries) => Box::new(entries.values()),
+            _ => Box::new(std::iter::empty()),
         }
     }
 
@@ -255,10 +281,10 @@ fn merge(
 }
 
 #[cfg(test)]
-mod tests {
+pub(super) mod tests {
     use super::*;
 
-    fn show(node: &Node) -> String {
+    pub(in super::super) fn show(node: &Node) -> String {
         match &node.kind {
             Kind::Null => "~".to_owned(),
             Kind::Scalar(text) => text.clone(),
@@ -271,7 +297,7 @@ mod tests {
     }
 
     #[test]
-    fn documents() {
+    fn what_documents_say() {
         let (deep, deeper) = ("- ".repeat(100), "[".repeat(100_000));
         let wide = "a: &a [1,1,1,1,1,1,1,1,1,1]\n".to_owned()
             + &(0..10)
