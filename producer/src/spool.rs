@@ -190,8 +190,9 @@ impl Spool {
     }
 }
 
-/// Makes the file for its owner only, whatever the umask is; SQLite gives its log the same mode. What is wrong with it SQLite will say. It
-/// is not opened here when it is there: to close it again would lift the locks of whoever has it open in this process.
+/// Makes the file for its owner only, whatever the umask is; SQLite gives its log the same mode. What is wrong with it
+/// SQLite will say. It is not opened here when it is there: to close it again would lift the locks of whoever has it
+/// open in this process.
 fn keep_private(path: &Path) {
     let _ = OpenOptions::new().write(true).create_new(true).mode(0o600).open(path);
     for path in [path.to_owned(), log_of(path)] {

@@ -63,8 +63,8 @@ impl Target {
     /// The part of a message about the request, before any answer.
     pub fn unasked(&self) -> Http {
         let url = self.shown_url();
-        // There is no user information, so that nothing before the path is masked. `https://example.net` and `https://example.net/` are
-        // the same URL; neither has a path worth a column.
+        // There is no user information, so that nothing before the path is masked. `https://example.net` and
+        // `https://example.net/` are the same URL; neither has a path worth a column.
         let path = &url[self.url[..Position::BeforePath].len()..];
         let path = (path != "/").then(|| path.to_owned());
         Http {

@@ -4,7 +4,8 @@
 //! - `/readyz` is 200 from when the process has begun its work until it is told to stop. Trouble later on is a matter of metrics.
 //! - `/metrics` is the OpenMetrics text that Prometheus reads.
 //!
-//! A connection is for one request, and is served at once, whoever else is connected: where there are too many, the oldest goes.
+//! A connection is for one request, and is served at once, whoever else is connected: where there are too many, the
+//! oldest goes.
 
 mod metrics;
 mod visitors;

@@ -11,7 +11,8 @@ pub fn is_harmful(c: char) -> bool {
         || matches!(c, '\u{2028}'..='\u{202e}' | '\u{2060}'..='\u{206f}' | '\u{fff9}'..='\u{fffb}' | '\u{e0000}'..='\u{e007f}')
 }
 
-/// A text with nothing in it that is not shown as it is: `\n`, `\u{1b}` and the like stand for what would be more than text.
+/// A text with nothing in it that is not shown as it is: `\n`, `\u{1b}` and the like stand for what would be more than
+/// text.
 pub fn harmless(text: &str) -> Cow<'_, str> {
     if !text.contains(is_harmful) {
         return Cow::Borrowed(text);

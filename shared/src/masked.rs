@@ -1,5 +1,5 @@
-//! URLs as others may see them: in messages, rows, logs and pages. What gives access does not belong there, and a target is known by its
-//! name, so that its URL need not be whole.
+//! URLs as others may see them: in messages, rows, logs and pages. What gives access does not belong there, and a
+//! target is known by its name, so that its URL need not be whole.
 
 use percent_encoding::percent_decode_str;
 
@@ -40,8 +40,8 @@ const PARTS: [&str; 10] =
 /// Names that are those of secrets when there is nothing else in them.
 const NAMES: [&str; 2] = ["code", "pin"];
 
-/// A URL, or a reference to one such as a redirect has, without what may give access: the values of parameters whose names look like
-/// those of secrets, the fragment, and user information are `***`.
+/// A URL, or a reference to one such as a redirect has, without what may give access: the values of parameters whose
+/// names look like those of secrets, the fragment, and user information are `***`.
 pub fn url(text: &str) -> String {
     let (rest, fragment) = text.split_once('#').map_or((text, None), |(rest, fragment)| (rest, Some(fragment)));
     let (base, query) = rest.split_once('?').map_or((rest, None), |(base, query)| (base, Some(query)));

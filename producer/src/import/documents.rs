@@ -1,4 +1,5 @@
-//! Where a configuration stands: in a file or the files of a folder, in one of several documents, within a Kubernetes object or Helm's values.
+//! Where a configuration stands: in a file or the files of a folder, in one of several documents, within a Kubernetes
+//! object or Helm's values.
 
 use std::fs;
 use std::path::{Path, PathBuf};

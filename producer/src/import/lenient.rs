@@ -1,7 +1,8 @@
-//! YAML that other parsers read and ours does not: lists in brackets and texts in quotation marks whose lines are not indented.
+//! YAML that other parsers read and ours does not: lists in brackets and texts in quotation marks whose lines are not
+//! indented.
 
-/// The text with every line that begins within brackets or quotation marks indented. That changes nothing of what it says: white space at
-/// the begin of such lines is none of theirs.
+/// The text with every line that begins within brackets or quotation marks indented. That changes nothing of what it
+/// says: white space at the begin of such lines is none of theirs.
 pub(super) fn indented(text: &str) -> String {
     let most = text.lines().map(|line| line.len() - line.trim_start().len()).max().unwrap_or_default();
     let indent = " ".repeat(most + 1);

@@ -81,8 +81,8 @@ pub(super) const INSECURE: &str = "every certificate is verified: it will be dow
 /// How many names a line has room for.
 const NAMES: usize = 3;
 
-/// A line for each kind of note, the worst first and of these the most frequent: how many have it, and who they are. `noun` is what one of
-/// them is called. Notes without a name are true of all.
+/// A line for each kind of note, the worst first and of these the most frequent: how many have it, and who they are.
+/// `noun` is what one of them is called. Notes without a name are true of all.
 pub(super) fn summary<'a>(noun: &str, notes: impl Iterator<Item = (Option<&'a str>, &'a Note)>) -> Vec<String> {
     let mut kinds: Vec<(&Note, Vec<&str>)> = Vec::new();
     let mut known: HashMap<(Gravity, &str), usize> = HashMap::new();

@@ -1,5 +1,5 @@
-//! Variables in a configuration, such as Gatus fills in from its environment. Ours may be another one, and what they stand for may be a
-//! secret, so only those are filled in that are given by name.
+//! Variables in a configuration, such as Gatus fills in from its environment. Ours may be another one, and what they
+//! stand for may be a secret, so only those are filled in that are given by name.
 
 use std::collections::BTreeMap;
 use std::path::PathBuf;

@@ -1,5 +1,5 @@
-//! What a file may be, before a parser makes a tree of it: parsers call themselves for every level, and aliases of YAML stand for copies,
-//! so that a few lines could take all the stack or all the memory of a process that has work to do.
+//! What a file may be, before a parser makes a tree of it: parsers call themselves for every level, and aliases of YAML
+//! stand for copies, so that a few lines could take all the stack or all the memory of a process that has work to do.
 
 use std::collections::HashMap;
 use std::fs::File;
@@ -76,7 +76,7 @@ impl Tally {
 ///
 /// # Errors
 /// The line, and what is too much there.
-pub fn check_yaml(text: &str) -> Result<(), (usize, String)> {
+pub(super) fn check_yaml(text: &str) -> Result<(), (usize, String)> {
     let mut parser = Parser::new_from_str(text.trim_start_matches('\u{feff}'));
     let mut tally = Tally::default();
     // What is open: its anchor, and what it weighs.
