@@ -21,7 +21,8 @@ demo: setup ## watch local websites, or URLS="https://a https://b", until Ctrl-C
 	cargo build --release --package producer --package consumer --package local
 	@exec $(TARGET)/release/local demo
 
-test: setup ## run all tests, those that need services on a real Kafka and a real Postgres
+test: ## run all tests, those that need services on a real Kafka and a real Postgres
+	@sh local/setup.sh test
 	cargo build --workspace --bins
 	exec $(TARGET)/debug/local with -- cargo test --workspace
 

@@ -17,25 +17,36 @@ lacks() {
 has() { command -v "$1" >/dev/null 2>&1; }
 say() { printf '%s\n' "$*" >&2; }
 
-# A peer to measure ourselves beside, fetched when this is called with the word `bench`. It is unpacked and not installed, since
-# the package would start a service. Where that fails the benchmarks leave its lines out.
-peer=prometheus-blackbox-exporter
-fetch_peer() {
-    cache=${XDG_CACHE_HOME:-${HOME:-/root}/.cache}/slotwatch
-    if has "$peer" || has blackbox_exporter || [ -x "$cache/$peer" ]; then return; fi
+cache=${XDG_CACHE_HOME:-${HOME:-/root}/.cache}/slotwatch
+
+# Fetches packages that are unpacked and not installed, since the first of them would start a service: its program, and the libraries
+# that it brings along, come into one folder. Where that fails we go without.
+fetch() {
+    program=$1 to=$2
+    shift 2
     folder=$(mktemp -d)
     if (
         cd "$folder"
-        apt-get download -qq "$peer" || { apt-get update -qq && apt-get download -qq "$peer"; }
-        dpkg-deb -x ./*.deb . && mkdir -p "$cache" && mv "usr/bin/$peer" "$cache/$peer"
+        apt-get download -qq "$@" || { apt-get update -qq && apt-get download -qq "$@"; }
+        for package in ./*.deb; do dpkg-deb -x "$package" .; done
+        mkdir -p "$to"
+        find usr lib -name '*.so*' -exec mv -f {} "$to" \; || :
+        mv "$(find usr -path "*bin/$program")" "$to/$program"
     ) >/dev/null 2>&1; then
-        say "unpacked: $peer, to $cache"
+        say "unpacked: $program, to $to"
     else
-        say "There is no $peer to be had here; the benchmarks go without it."
+        say "There is no $program to be had here; what needs it goes without it, or fails."
     fi
     rm -rf "$folder"
 }
-[ "${1:-}" != bench ] || fetch_peer
+
+# A peer that the benchmarks measure ourselves beside, and the pooler that tests put before Postgres.
+peer=prometheus-blackbox-exporter
+case "${1:-}" in
+    bench) has "$peer" || has blackbox_exporter || [ -x "$cache/$peer" ] || fetch "$peer" "$cache" "$peer" ;;
+    test) has pgbouncer || [ -x "$cache/pgbouncer/pgbouncer" ] ||
+        fetch pgbouncer "$cache/pgbouncer" pgbouncer libevent-2.1-7 libc-ares2 ;;
+esac
 
 java=${JAVA_HOME:+$JAVA_HOME/bin/}java
 java_is_new_enough() {

@@ -65,9 +65,14 @@ pub(crate) fn lock() -> Result<File, Error> {
 }
 
 fn folder() -> PathBuf {
+    cache().join(format!("kafka-{}", version()))
+}
+
+/// Where everything is kept that was fetched once.
+pub(crate) fn cache() -> PathBuf {
     let cache = env::var_os("XDG_CACHE_HOME").filter(|path| !path.is_empty()).map(PathBuf::from);
     let cache = cache.or_else(|| env::home_dir().map(|home| home.join(".cache")));
-    cache.unwrap_or_else(env::temp_dir).join("slotwatch").join(format!("kafka-{}", version()))
+    cache.unwrap_or_else(env::temp_dir).join("slotwatch")
 }
 
 fn version() -> &'static str {

@@ -9,6 +9,7 @@ mod home;
 
 pub mod kafka;
 mod mock;
+pub mod pgbouncer;
 pub mod postgres;
 pub mod services;
 

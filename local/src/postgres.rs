@@ -297,7 +297,7 @@ fn version(path: &Path) -> u32 {
 }
 
 /// PostgreSQL refuses to run as root, so root runs it as the user made for it, or as nobody.
-fn unprivileged_user() -> Result<Option<User>, Error> {
+pub(crate) fn unprivileged_user() -> Result<Option<User>, Error> {
     if !geteuid().is_root() {
         return Ok(None);
     }

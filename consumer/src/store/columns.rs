@@ -80,9 +80,9 @@ const fn optional(name: &'static str, value: Value) -> Column {
     Column { name, nullable: true, value }
 }
 
-/// Whether a column is among those that are copied.
-pub(super) fn writes(name: &str) -> bool {
-    COLUMNS.iter().any(|column| column.name == name)
+/// Whether it can be for what a row has in it that a column is null: others are written in every row, or in none.
+pub(super) fn may_be_null(name: &str) -> bool {
+    COLUMNS.iter().any(|column| column.name == name && column.nullable)
 }
 
 fn state(state: State) -> i16 {

@@ -56,7 +56,7 @@ impl From<tokio_postgres::Error> for StoreError {
             _ if *code == SqlState::CHECK_VIOLATION && db.constraint().is_none() => Self::NoPartition(text),
             _ if *code == SqlState::LOCK_NOT_AVAILABLE => Self::Locked(text),
             // A column that no consumer of this version writes: the table is at fault, not the row.
-            _ if *code == SqlState::NOT_NULL_VIOLATION && !db.column().is_some_and(columns::writes) => {
+            _ if *code == SqlState::NOT_NULL_VIOLATION && !db.column().is_some_and(columns::may_be_null) => {
                 Self::Denied(text)
             }
             // Data and integrity: about the row, not about the server.
