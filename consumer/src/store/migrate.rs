@@ -22,7 +22,7 @@ pub(super) struct Migration {
     pub(super) sql: &'static str,
 }
 
-pub(super) const MIGRATIONS: [Migration; 8] = [
+pub(super) const MIGRATIONS: [Migration; 9] = [
     Migration { version: 1, name: "tables", sql: include_str!("../../migrations/0001_tables.sql") },
     Migration { version: 2, name: "check_results", sql: include_str!("../../migrations/0002_check_results.sql") },
     Migration { version: 3, name: "slot_account", sql: include_str!("../../migrations/0003_slot_account.sql") },
@@ -31,6 +31,7 @@ pub(super) const MIGRATIONS: [Migration; 8] = [
     Migration { version: 6, name: "days", sql: include_str!("../../migrations/0006_days.sql") },
     Migration { version: 7, name: "columns", sql: include_str!("../../migrations/0007_columns.sql") },
     Migration { version: 9, name: "owners", sql: include_str!("../../migrations/0009_owners.sql") },
+    Migration { version: 10, name: "seen", sql: include_str!("../../migrations/0010_seen.sql") },
 ];
 
 /// Any number that no other program on the same database is likely to choose.

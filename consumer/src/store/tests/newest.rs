@@ -28,6 +28,31 @@ async fn the_newest_results_are_found_in_whichever_day_they_are() {
     assert!(ask::<bool>(&mut store, same, &[]).await);
 }
 
+/// Each target is seen from a place of its own: reports go by what is there, in whichever day, and not by all that could be.
+#[tokio::test(flavor = "multi_thread")]
+async fn pairs_that_have_results_are_found_and_no_others() {
+    const DAY: i64 = 86_400;
+    let mut store = store(&database()).await;
+    execute(&mut store, "CREATE TABLE history PARTITION OF checks FOR VALUES FROM ('2020-01-01') TO ('2026-01-01')")
+        .await;
+    let seen =
+        [("a", "x", 0), ("a", "y", -2 * DAY), ("b", "y", -9 * DAY), ("c", "z", -300 * DAY), ("c", "x", -500 * DAY)];
+    let rows = seen.map(|(target, location, second)| Row { location: location.to_owned(), ..row(target, second) });
+    store.write(&rows, &Ahead::default(), &topic(), &[step(0, 0, 5)], now()).await.unwrap();
+    let pairs = "SELECT string_agg(t.name || l.name, ' ' ORDER BY 1) FROM all_pairs() JOIN targets t ON t.id = target_id \
+                 JOIN locations l ON l.id = location_id";
+    let pairs = pairs.replace("ORDER BY 1", "ORDER BY t.name, l.name");
+    assert_eq!(ask::<String>(&mut store, &pairs, &[]).await, "ax ay by cx cz");
+    let latest = "SELECT string_agg(target || location, ' ' ORDER BY target, location) FROM latest_results()";
+    assert_eq!(ask::<String>(&mut store, latest, &[]).await, "ax ay by cx cz");
+    let some = "SELECT count(*) FROM seen_pairs('2026-11-12 00:00:00+00', '2026-11-20 00:00:00+00')";
+    assert_eq!(count(&mut store, some).await, 2);
+    assert_eq!(
+        count(&mut store, "SELECT count(DISTINCT (target, location)) FROM slot_account('-infinity', now())").await,
+        5
+    );
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn the_last_results_go_back_as_far_as_they_must() {
     let settings = database();
