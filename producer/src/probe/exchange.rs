@@ -1,7 +1,6 @@
 //! The hops of one check: resolve, guard, connect, ask, read; once more for each redirect.
 
 use std::io;
-use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
 
 use hyper::ext::ReasonPhrase;
@@ -10,14 +9,11 @@ use reqwest::Response;
 use shared::masked;
 use shared::message::{FailureClass, Phase};
 use tokio::time::Instant;
-use url::{Host, Url};
 
 use super::cookies::Jar;
-use super::ours::is_ours;
 use super::redirect::{Ask, redirect, shown};
-use super::resolver::Resolved;
 use super::trace::Trace;
-use super::{Broken, Check, Probe, micros, tls};
+use super::{Broken, Check, Probe, tls};
 use crate::targets::Target;
 
 impl Probe {
@@ -45,84 +41,18 @@ impl Probe {
         let first = check.http_began.is_none();
         // A deadline that strikes in a later hop's lookup strikes in that lookup.
         check.trace = Arc::new(Trace::default());
-        let address = self.locate(&ask.url, check, first).await?;
+        let found = self.locate(&ask.url, check, first).await?;
         let began = Instant::now();
         match first {
             true => check.http_began = Some(began),
             false => check.last_hop_began = Some(began),
         }
-        let trace = Arc::new(Trace::new(address));
-        check.trace = trace.clone();
-        let request = ask.request(cookies);
-        let response =
-            trace.follow(self.client.execute(request)).await.map_err(|error| broken(&trace, &error, address))?;
-        trace.head_came();
+        let response = self.reach((ask, cookies), found, check, first).await?;
+        check.trace.head_came();
         check.http.status_code = Some(response.status().as_u16());
         check.http.reason = reason(&response);
         check.http.version = Some(format!("{:?}", response.version()));
         Ok(response)
-    }
-
-    /// Where a URL's host is, once the guard has seen it.
-    async fn locate(&self, url: &Url, check: &mut Check, first: bool) -> Result<SocketAddr, Broken> {
-        let ip = match url.host() {
-            Some(Host::Ipv4(v4)) => IpAddr::V4(v4),
-            Some(Host::Ipv6(v6)) => IpAddr::V6(v6),
-            Some(Host::Domain(name)) => self.look_up(name, check, first).await?,
-            None => {
-                return Err(Broken::theirs(
-                    FailureClass::Redirect,
-                    Phase::FirstByte,
-                    "redirected to a URL without a host",
-                ));
-            }
-        };
-        if first {
-            check.dns.ip = Some(ip.to_string());
-        }
-        let port = url.port_or_known_default().unwrap_or(80);
-        let from = check.dns.ip.as_deref().and_then(|from| from.parse().ok());
-        let redirect = from.map_or(Ok(()), |from| self.guard.check_redirect(from, ip));
-        let verdict = self.guard.check(ip).and(redirect).and(self.guard.check_port(port));
-        verdict.map_err(|refusal| Broken::theirs(FailureClass::Blocked, Phase::Connect, refusal))?;
-        Ok(SocketAddr::new(ip, port))
-    }
-
-    async fn look_up(&self, name: &str, check: &mut Check, first: bool) -> Result<IpAddr, Broken> {
-        let began = Instant::now();
-        if first {
-            check.dns.start = Some(check.clock.unix_seconds(began));
-        }
-        let pending = LookupTimer { began, elapsed: first.then_some(&mut check.dns.elapsed) };
-        let resolved = self.resolver.resolve(name, check.deadline).await;
-        drop(pending);
-        let broken = match resolved {
-            Resolved::Addresses(addresses) => return Ok(addresses[0]),
-            Resolved::Nothing(detail) | Resolved::Failed(detail) => {
-                Broken::theirs(FailureClass::Dns, Phase::Dns, detail)
-            }
-            Resolved::Unreachable(detail) => Broken::ours(FailureClass::Resolver, Phase::Dns, detail),
-            Resolved::NoResources(error) => Broken::ours(FailureClass::Resources, Phase::Dns, error),
-        };
-        if first {
-            let (Broken::Theirs(failure) | Broken::Ours(failure)) = &broken;
-            check.dns.error = Some(failure.detail.clone());
-        }
-        Err(broken)
-    }
-}
-
-/// Writes the time of a lookup when it ends, be it by the check's deadline.
-struct LookupTimer<'a> {
-    began: Instant,
-    elapsed: Option<&'a mut Option<u64>>,
-}
-
-impl Drop for LookupTimer<'_> {
-    fn drop(&mut self) {
-        if let Some(elapsed) = &mut self.elapsed {
-            **elapsed = Some(micros(self.began.elapsed()));
-        }
     }
 }
 
@@ -135,14 +65,8 @@ fn reason(response: &Response) -> Option<String> {
 }
 
 /// What stopped a request before its response head was complete. The phase is where we stand, not what the error says.
-fn broken(trace: &Trace, error: &reqwest::Error, address: SocketAddr) -> Broken {
+pub(super) fn broken(trace: &Trace, error: &reqwest::Error) -> Broken {
     let phase = trace.phase();
-    if let Some(error) = io_error(error)
-        && phase == Phase::Connect
-        && is_ours(error)
-    {
-        return Broken::ours(FailureClass::Resources, phase, error);
-    }
     match phase {
         Phase::Tls => Broken::theirs(FailureClass::Tls, phase, tls::failed(trace, error)),
         // With TLS 1.3 a server says only after the handshake that it does not take us without a certificate.
@@ -152,7 +76,7 @@ fn broken(trace: &Trace, error: &reqwest::Error, address: SocketAddr) -> Broken 
         Phase::FirstByte => {
             Broken::theirs(FailureClass::Protocol, phase, format!("no complete response: {}", root_cause(error)))
         }
-        _ => Broken::theirs(FailureClass::Connect, phase, format!("no connection to {address}: {}", root_cause(error))),
+        _ => Broken::theirs(FailureClass::Connect, phase, format!("no connection: {}", root_cause(error))),
     }
 }
 
@@ -168,7 +92,7 @@ pub(super) fn root_cause(error: &reqwest::Error) -> String {
     cause.to_string()
 }
 
-fn io_error(error: &reqwest::Error) -> Option<&io::Error> {
+pub(super) fn io_error(error: &reqwest::Error) -> Option<&io::Error> {
     let mut cause: Option<&dyn std::error::Error> = Some(error);
     while let Some(error) = cause {
         if let Some(error) = error.downcast_ref::<io::Error>() {

@@ -2,7 +2,7 @@
 
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
-use ipnet::IpNet;
+use ipnet::{IpNet, Ipv4Net};
 use shared::config::Fault;
 
 /// What is allowed.
@@ -20,13 +20,7 @@ impl Guard {
     /// # Errors
     /// Something that is no network.
     pub(super) fn new(allow_private: bool, networks: &[String], ports: &[u16]) -> Result<Self, Fault> {
-        let parse = |text: &String| {
-            let network = text.parse().or_else(|_| text.parse().map(IpAddr::into));
-            network.map_err(|_| {
-                let expected = format!("expected networks such as \"10.1.0.0/16\" or \"fd00::/8\", found {text:?}");
-                Fault::new("probe.allow_networks", expected)
-            })
-        };
+        let parse = |text: &String| network(text).map_err(|why| Fault::new("probe.allow_networks", why));
         let networks = networks.iter().map(parse).collect::<Result<_, _>>()?;
         Ok(Self { allow_private, networks, ports: ports.to_vec() })
     }
@@ -57,6 +51,24 @@ impl Guard {
             return Ok(());
         }
         Err(format!("port {port} is not among those of probe.allow_ports"))
+    }
+}
+
+/// A network as it is written, one of mapped addresses as the IPv4 network that it reaches.
+fn network(text: &str) -> Result<IpNet, String> {
+    let network: IpNet = text
+        .parse()
+        .or_else(|_| text.parse().map(IpAddr::into))
+        .map_err(|_| format!("expected networks such as \"10.1.0.0/16\" or \"fd00::/8\", found {text:?}"))?;
+    if network.trunc() != network {
+        let (all, one) = (network.trunc(), network.addr());
+        return Err(format!("{text:?} is an address within a network: write \"{all}\" for all of it, or \"{one}\""));
+    }
+    match (network.addr().to_canonical(), network.prefix_len().checked_sub(96)) {
+        (IpAddr::V4(v4), Some(length)) if network.addr().is_ipv6() => {
+            Ok(Ipv4Net::new(v4, length).map_err(|error| error.to_string())?.into())
+        }
+        _ => Ok(network),
     }
 }
 
@@ -158,6 +170,33 @@ mod tests {
         for address in special {
             assert!(!is_public(address.parse().unwrap()), "{address}");
             Guard::new(true, &[], &[]).unwrap().check(address.parse().unwrap()).unwrap();
+        }
+    }
+
+    #[test]
+    fn networks_mean_what_they_say() {
+        let guard = |text: &str| Guard::new(false, &[text.to_owned()], &[]);
+        let table = [
+            ("::ffff:10.0.0.0/104", "10.1.2.3", "11.0.0.1"),
+            ("::ffff:10.1.0.0/112", "::ffff:10.1.2.3", "10.2.0.1"),
+            ("::ffff:192.168.7.7", "192.168.7.7", "192.168.7.8"),
+            ("::ffff:0:0/96", "10.1.2.3", "fd00::1"),
+            ("fd00::/8", "fd12::1", "10.0.0.1"),
+            ("::/0", "fd12::1", "10.0.0.1"),
+        ];
+        for (network, allowed, refused) in table {
+            let guard = guard(network).unwrap();
+            guard.check(allowed.parse().unwrap()).unwrap();
+            guard.check(refused.parse().unwrap()).unwrap_err();
+        }
+        // Host bits that are set may be meant for one address or for all of the network.
+        for (text, instead) in [
+            ("10.1.2.3/8", "write \"10.0.0.0/8\" for all of it, or \"10.1.2.3\""),
+            ("fd00::1/8", "write \"fd00::/8\" for all of it, or \"fd00::1\""),
+            ("::ffff:10.1.2.3/104", "for all of it"),
+        ] {
+            let fault = guard(text).unwrap_err().message;
+            assert!(fault.contains(instead), "{fault}");
         }
     }
 

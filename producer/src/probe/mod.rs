@@ -3,6 +3,7 @@
 //! Nothing here judges. A probe returns the evidence, and how the exchange ended. The phase that a failure struck is known because
 //! every phase is entered by code of ours: see [`trace`].
 
+mod addresses;
 mod body;
 mod client;
 mod cookies;
@@ -10,6 +11,7 @@ mod exchange;
 mod guard;
 mod memory;
 mod ours;
+mod reach;
 mod redirect;
 mod resolver;
 mod searchers;
@@ -21,7 +23,7 @@ use std::time::Duration;
 
 use jiff::Timestamp;
 use shared::config::Fault;
-use shared::message::{Dns, Failure, FailureClass, Http, Phase};
+use shared::message::{Dns, FailedAddress, Failure, FailureClass, Http, Phase};
 use tokio::time::Instant;
 
 use crate::pattern::Pattern;
@@ -178,6 +180,8 @@ struct Check {
     deadline: Instant,
     /// When the request of the first hop began.
     http_began: Option<Instant>,
+    /// The addresses of the hop under way that did not connect.
+    misses: Vec<FailedAddress>,
     /// The hop that is under way.
     trace: Arc<Trace>,
     /// When that hop's request began, if it is not the first.
@@ -196,6 +200,7 @@ impl Check {
             undecoded: None,
             deadline: began + target.timeout,
             http_began: None,
+            misses: Vec::new(),
             trace: Arc::new(Trace::default()),
             last_hop_began: None,
         }
@@ -211,7 +216,11 @@ impl Check {
             Phase::FirstByte => "waiting for the response",
             Phase::Transfer => "reading the body",
         };
-        Broken::theirs(FailureClass::Timeout, phase, format!("deadline of {timeout:?} ran out {waited}"))
+        let before = match phase {
+            Phase::Connect if !self.misses.is_empty() => format!("; before that {}", reach::in_words(&self.misses)),
+            _ => String::new(),
+        };
+        Broken::theirs(FailureClass::Timeout, phase, format!("deadline of {timeout:?} ran out {waited}{before}"))
     }
 
     /// Frozen or starved, we cannot know how the site would have done.

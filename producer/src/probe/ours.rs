@@ -30,8 +30,3 @@ pub(super) fn ours(error: &io::Error) -> Option<Ours> {
         _ => None,
     }
 }
-
-/// Whether an error means that this machine could not even try.
-pub(super) fn is_ours(error: &io::Error) -> bool {
-    ours(error).is_some()
-}

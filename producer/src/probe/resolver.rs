@@ -80,6 +80,18 @@ impl Resolver {
         self.look_up(host, self.families, until).await
     }
 
+    /// The addresses of the family that this one is not of, or why nobody could say whether there are any.
+    pub(super) async fn others(&self, host: &str, known: IpAddr, until: Instant) -> Result<Vec<IpAddr>, String> {
+        let family = family_of(known);
+        let other = self.families.iter().position(|other| *other != family);
+        let Some(at) = other.filter(|_| self.families.contains(&family)) else { return Ok(Vec::new()) };
+        match self.look_up(host, &self.families[at..=at], until).await {
+            Resolved::Addresses(addresses) => Ok(addresses),
+            Resolved::Nothing(_) | Resolved::Failed(_) => Ok(Vec::new()),
+            Resolved::Unreachable(why) | Resolved::NoResources(why) => Err(why),
+        }
+    }
+
     async fn look_up(&self, host: &str, families: &[RecordType], until: Instant) -> Resolved {
         let Some(name) = system::name(host) else {
             return Resolved::Failed(format!("{host} is no domain name: a label is empty or too long"));
