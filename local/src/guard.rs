@@ -215,12 +215,28 @@ impl Drop for Guarded {
     }
 }
 
-/// Sends a signal to any process; one that has just ended is no error.
+/// Sends a signal to any process; one that has just ended is no error. One that is to stop has stopped afterwards: its threads would
+/// otherwise go on until one of them has its turn.
 pub(crate) fn send(pid: Pid, signal: Signal) -> Result<(), Error> {
     match kill_process(pid, signal) {
+        Ok(()) if signal == Signal::STOP => {
+            let deadline = Instant::now() + STOPPED_WITHIN;
+            while runs(pid) && Instant::now() < deadline {
+                thread::sleep(Duration::from_millis(1));
+            }
+            Ok(())
+        }
         Ok(()) | Err(rustix::io::Errno::SRCH) => Ok(()),
         Err(error) => Err(doing(format!("sending a signal to process {pid:?}"))(error.into())),
     }
+}
+
+/// Whether any thread of a process is not stopped.
+fn runs(pid: Pid) -> bool {
+    let threads = fs::read_dir(format!("/proc/{}/task", pid.as_raw_nonzero())).into_iter().flatten().flatten();
+    let mut states = threads.filter_map(|thread| fs::read_to_string(thread.path().join("stat")).ok());
+    // The name before the state may hold anything but ends with the last bracket.
+    states.any(|state| state.rsplit_once(") ").is_some_and(|(_, state)| !state.starts_with(['T', 't', 'Z'])))
 }
 
 fn shown(status: Option<ExitStatus>) -> String {
