@@ -32,7 +32,19 @@ const POLL: Duration = Duration::from_millis(100);
 /// waits for us.
 const PATIENCE: Duration = Duration::from_millis(500);
 
-/// What is asked of librdkafka; sharing rests on these, whatever the options say.
+/// Options that replicas cannot have, and what can be set instead.
+pub(crate) const RESERVED: [(&str, &str); 8] = [
+    ("group.id", "set replicas.group instead"),
+    ("group.instance.id", "set replicas.instance instead"),
+    ("session.timeout.ms", "set replicas.session_timeout instead"),
+    ("heartbeat.interval.ms", "it follows from replicas.session_timeout"),
+    ("group.protocol", "replicas share by the classic protocol; leave it out"),
+    ("partition.assignment.strategy", "replicas share cooperatively; leave it out"),
+    ("enable.auto.commit", "replicas commit nothing; leave it out"),
+    ("enable.auto.offset.store", "replicas commit nothing; leave it out"),
+];
+
+/// What is asked of librdkafka; sharing rests on these.
 fn properties(Settings { kafka, replicas, schedule, .. }: &Settings) -> ClientConfig {
     let mut config = kafka.client_config(CLIENT_ID);
     config

@@ -323,6 +323,9 @@ impl Checked for Settings {
         check_numbers(&self.numbers())?;
         self.probe.validate()?;
         self.replicas.validate()?;
+        if self.replicas.enabled {
+            self.kafka.refuse_options(&crate::replicas::RESERVED)?;
+        }
         if self.dns.timeout.is_zero() {
             return Err(Fault::new("dns.timeout", "must be longer than 0s"));
         }

@@ -89,9 +89,14 @@ impl std::fmt::Debug for Variable {
 }
 
 impl Variables {
-    /// The variable that sets this key.
+    /// The variable that sets this key, by itself or in a list of several.
     pub(super) fn name_of(&self, key: &str) -> Option<&str> {
-        self.0.get(key).map(|variable| variable.name.as_str())
+        let holds = |(path, variable): &(&String, &Variable)| {
+            let Some(rest) = key.strip_prefix(path.as_str()) else { return false };
+            let listed = || Some(variable.value.clone().into_table().ok()?.contains_key(rest.strip_prefix('.')?));
+            rest.is_empty() || listed().unwrap_or_default()
+        };
+        self.0.iter().find(holds).map(|(_, variable)| variable.name.as_str())
     }
 
     pub(super) fn kubernetes_hint(&self, key: &str) -> Option<String> {

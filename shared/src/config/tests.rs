@@ -242,7 +242,7 @@ fn printed_settings_are_toml_with_origins_and_without_secrets() {
     assert!(printed.contains("password = \"<redacted>\"  # environment variable KAFKA_PASSWORD\n"), "{printed}");
     assert!(printed.contains("a.toml:2\n"), "{printed}");
     assert!(printed.contains("port = 9092  # default\n"), "{printed}");
-    assert!(printed.contains("[kafka.options]\n\"x.y\" = \"1\""), "{printed}");
+    assert!(printed.contains("[kafka.options]\n\"x.y\" = \"1\"  # environment variable KAFKA_OPTIONS\n"), "{printed}");
     assert!(toml::from_str::<toml::Value>(&printed).is_ok(), "{printed}");
 }
 
