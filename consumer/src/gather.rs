@@ -11,7 +11,7 @@ use crate::decode::decode;
 use crate::record::Record;
 use crate::settings::Consume;
 use crate::source::Event;
-use crate::store::Known;
+use crate::store::{Known, Move};
 
 /// What is to be done in Postgres.
 #[derive(Debug)]
@@ -22,6 +22,18 @@ pub enum Work {
         epoch: u64,
         /// All partitions that are ours.
         partitions: Vec<i32>,
+    },
+    /// Find that out once more, if it is still this epoch: the topic is another, or speaks of more partitions.
+    Again {
+        /// The epoch in which that was seen.
+        epoch: u64,
+    },
+    /// Step over offsets that no record has.
+    Skip {
+        /// The epoch in which that was seen.
+        epoch: u64,
+        /// From what Postgres waits for to where the next record can be.
+        gaps: Vec<Move>,
     },
     /// Store this.
     Store(Batch),

@@ -11,15 +11,12 @@ use shared::admin::{Counter, Gauge, Histogram, Metrics};
 use crate::batch::Batch;
 use crate::decode::{Cause, Refusal};
 use crate::patience::Trouble;
-use crate::position::{Inquiry, Watermarks};
+use crate::position::Watermarks;
 use crate::record::{Counts, Record};
 use crate::store::StoreError;
 
 const RECORDS: [f64; 9] = [1.0, 10.0, 50.0, 100.0, 500.0, 1000.0, 2000.0, 5000.0, 10_000.0];
 const SECONDS: [f64; 11] = [0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 5.0, 30.0, 300.0];
-
-/// How often Kafka is asked where its partitions end.
-const BETWEEN_LOOKS: Duration = Duration::from_secs(5);
 
 /// What is counted where batches are stored.
 #[derive(Clone, Debug)]
@@ -49,6 +46,10 @@ impl Meter {
             let counts = counts.clone();
             metrics.counted(name, help, move || Counts::get(of(&counts)));
         }
+        let topics = counts.clone();
+        metrics.measured("topics_missing", "Topics of ours that Kafka has no longer", move || {
+            float(Counts::get(&topics.topics_missing))
+        });
         let progress = counts.clone();
         metrics.measured("partitions_owned", "Partitions that the group has given us", move || {
             float(progress.progress.owned())
@@ -142,18 +143,40 @@ pub struct Progress {
     offsets: Mutex<Offsets>,
 }
 
+/// What was found out of the partitions that are ours, when they were claimed last.
+#[derive(Clone, Debug, Default)]
+pub struct Claim {
+    /// The epoch that they are read under.
+    pub epoch: u64,
+    /// The id of the topic.
+    pub topic_id: Option<String>,
+    /// What Postgres waits for.
+    pub next: BTreeMap<i32, i64>,
+    /// Those that Kafka did not speak of.
+    pub silent: Vec<i32>,
+}
+
 #[derive(Debug, Default)]
 struct Offsets {
     kafka: BTreeMap<i32, Watermarks>,
-    /// What Postgres waits for.
-    next: BTreeMap<i32, i64>,
+    claim: Claim,
 }
 
 impl Progress {
-    /// So many partitions are ours now. Which they are is said by [`Self::next`].
+    /// So many partitions are ours now. Which they are is said by [`Self::claimed`].
     pub fn owns(&self, partitions: usize) {
         self.owned.store(partitions as u64, Ordering::Relaxed);
-        self.with(|offsets| offsets.next.clear());
+        self.with(|offsets| offsets.claim = Claim::default());
+    }
+
+    /// These are ours, and so far they are stored.
+    pub fn claimed(&self, claim: Claim) {
+        self.with(|offsets| offsets.claim = claim);
+    }
+
+    /// What was claimed last, and how far it is stored by now.
+    pub fn claim(&self) -> Claim {
+        self.with(|offsets| offsets.claim.clone())
     }
 
     /// What Kafka has of partitions.
@@ -163,11 +186,7 @@ impl Progress {
 
     /// The next offsets in Postgres of all partitions that are ours.
     pub fn next(&self, offsets: &BTreeMap<i32, i64>) {
-        self.with(|ours| ours.next.clone_from(offsets));
-    }
-
-    fn partitions(&self) -> Vec<i32> {
-        self.with(|offsets| offsets.next.keys().copied().collect())
+        self.with(|ours| ours.claim.next.clone_from(offsets));
     }
 
     fn owned(&self) -> u64 {
@@ -175,7 +194,7 @@ impl Progress {
     }
 
     fn lag(&self) -> u64 {
-        self.with(|Offsets { kafka, next }| {
+        self.with(|Offsets { kafka, claim: Claim { next, .. } }| {
             let lag = |(partition, next): (&i32, &i64)| kafka.get(partition).map_or(0, |has| has.records_from(*next));
             next.iter().map(lag).sum::<i64>().unsigned_abs()
         })
@@ -183,20 +202,6 @@ impl Progress {
 
     fn with<T>(&self, work: impl FnOnce(&mut Offsets) -> T) -> T {
         work(&mut self.offsets.lock().unwrap_or_else(PoisonError::into_inner))
-    }
-}
-
-/// Keeps the lag known, for as long as it is awaited. What the client has fetched says nothing of it: while Postgres is away,
-/// nothing is fetched.
-pub async fn keep_lag(inquiry: Inquiry, counts: Arc<Counts>) {
-    loop {
-        let partitions = counts.progress.partitions();
-        if !partitions.is_empty()
-            && let Some(found) = inquiry.watermarks(partitions).await
-        {
-            counts.progress.kafka_has(found);
-        }
-        tokio::time::sleep(BETWEEN_LOOKS).await;
     }
 }
 

@@ -11,13 +11,14 @@ use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
 
 use crate::batch::Batch;
+use crate::claim::claim;
 use crate::dead_letter::DeadLetters;
 use crate::dead_letter::limit::{Exceeded, InARow};
 use crate::dead_letter::standstill::Standstill;
 use crate::gather::Work;
-use crate::metrics::Meter;
+use crate::metrics::{Claim, Meter};
 use crate::patience::{Patience, Trouble};
-use crate::position::{Inquiry, Notice, first, position};
+use crate::position::Inquiry;
 use crate::record::Counts;
 use crate::settings::Consume;
 use crate::source::{Command, Epoch};
@@ -58,10 +59,11 @@ pub struct Persist {
     pub freeing: JoinSet<()>,
 }
 
-/// The partitions of an epoch, and the next offset of each in Postgres.
+/// The partitions of an epoch, and the next offset in Postgres of those that are read.
 #[derive(Debug, Default)]
 struct Owned {
     epoch: u64,
+    partitions: Vec<i32>,
     next: BTreeMap<i32, i64>,
 }
 
@@ -95,10 +97,17 @@ pub async fn persist(mut persist: Persist, mut work: mpsc::Receiver<Work>) -> Re
     while let Some(work) = work.recv().await {
         match work {
             Work::Claim { epoch, partitions } => owned = persist.claim(epoch, partitions, &mut patience).await,
+            Work::Again { epoch } if epoch == owned.epoch => {
+                if let Some(epoch) = persist.epoch.advance_from(epoch) {
+                    owned = persist.claim(epoch, owned.partitions, &mut patience).await;
+                }
+            }
+            Work::Skip { epoch, gaps } if epoch == owned.epoch => persist.skip(&mut owned, &gaps).await,
+            // Something else has happened since.
+            Work::Again { .. } | Work::Skip { .. } => {}
             Work::Store(batch) => {
                 if let Some(epoch) = persist.store(batch, &mut owned, &mut patience).await? {
-                    let partitions = owned.next.keys().copied().collect();
-                    owned = persist.claim(epoch, partitions, &mut patience).await;
+                    owned = persist.claim(epoch, owned.partitions, &mut patience).await;
                 }
             }
         }
@@ -110,15 +119,15 @@ impl Persist {
     /// Finds out where to read partitions, and has them read.
     async fn claim(&mut self, epoch: u64, partitions: Vec<i32>, patience: &mut Patience) -> Owned {
         while self.epoch.now() == epoch && !self.stop.is_cancelled() {
-            match self.positions(&partitions).await {
-                Ok(positions) => {
+            let from = self.consume.from;
+            match claim(&mut self.store, &self.inquiry, &self.topic, from, &partitions).await {
+                Ok((offsets, claim)) => {
                     patience.over();
-                    let offsets = positions.iter().map(|(partition, _, start)| (*partition, *start)).collect();
                     // Fails only when the source has ended, and then nothing comes of it.
                     let _ = self.commands.send(Command::Assign { epoch, offsets }).await;
-                    let next = positions.into_iter().map(|(partition, stored, _)| (partition, stored)).collect();
-                    self.counts.progress.next(&next);
-                    return Owned { epoch, next };
+                    let next = claim.next.clone();
+                    self.counts.progress.claimed(Claim { epoch, ..claim });
+                    return Owned { epoch, partitions, next };
                 }
                 Err(trouble) => {
                     if !self.wait(patience, &trouble, epoch).await {
@@ -127,64 +136,24 @@ impl Persist {
                 }
             }
         }
-        Owned { epoch, next: BTreeMap::new() }
+        Owned { epoch, partitions, next: BTreeMap::new() }
     }
 
-    /// Partitions, the next offset that Postgres has, and the offset to read from.
-    async fn positions(&mut self, partitions: &[i32]) -> Result<Vec<(i32, i64, i64)>, Trouble> {
-        let mut stored: BTreeMap<i32, i64> = self.store.claim(&self.topic, partitions).await?.into_iter().collect();
-        // Asked after Postgres: what Postgres has was in Kafka before.
-        let asked = self.inquiry.watermarks(partitions.to_vec()).await;
-        let kafka = asked.ok_or(Trouble::Kafka("kafka does not say which offsets it has".to_owned()))?;
-        let new: Vec<(i32, i64)> = kafka
-            .iter()
-            .filter(|(partition, _)| !stored.contains_key(partition))
-            .map(|(partition, watermarks)| (*partition, first(self.consume.from, *watermarks)))
-            .collect();
-        if !new.is_empty() {
-            self.store.begin(&self.topic, &new).await?;
-            stored.extend(new);
+    /// Steps over offsets that no record has. What fails is found again at the next look.
+    async fn skip(&mut self, owned: &mut Owned, gaps: &[Move]) {
+        let still = |gap: &&Move| owned.next.get(&gap.partition) == Some(&gap.from);
+        let gaps: Vec<Move> = gaps.iter().filter(still).copied().collect();
+        if gaps.is_empty() {
+            return;
         }
-        let mut positions = Vec::with_capacity(kafka.len());
-        let (mut notices, mut moves) = (Vec::new(), Vec::new());
-        for (partition, watermarks) in kafka {
-            let Some(stored) = stored.get(&partition).copied() else { continue };
-            let (start, notice) = position(stored, watermarks);
-            let mut next = stored;
-            if let Some(notice) = notice {
-                notices.push((partition, notice));
-                moves.push(Move { partition, from: stored, to: start });
-                next = start;
+        match self.store.set_offsets(&self.topic, None, &gaps).await {
+            Ok(()) => {
+                let next: Vec<(i32, i64)> = gaps.iter().map(|gap| (gap.partition, gap.to)).collect();
+                owned.next.extend(next.iter().copied());
+                self.counts.progress.next(&owned.next);
+                self.commit(next).await;
             }
-            positions.push((partition, next, start));
-        }
-        if !moves.is_empty() {
-            // Whoever looks again before the first batch, when there may be as many records as before, must not take the offsets for good.
-            self.store.set_offsets(&self.topic, &moves).await?;
-        }
-        self.notify(&notices);
-        Ok(positions)
-    }
-
-    fn notify(&self, notices: &[(i32, Notice)]) {
-        let anew = notices.iter().filter(|(_, notice)| *notice == Notice::Recreated).map(|(partition, _)| *partition);
-        let anew: Vec<i32> = anew.collect();
-        if !anew.is_empty() {
-            tracing::error!(
-                kafka.topic = self.topic.name,
-                kafka.partitions = ?anew,
-                "kafka has fewer records than were stored: the topic was created anew or lost its end; reading it from its begin"
-            );
-        }
-        for (partition, notice) in notices {
-            if let Notice::Lost(records) = notice {
-                tracing::error!(
-                    kafka.topic = self.topic.name,
-                    kafka.partition = partition,
-                    lost.records = records,
-                    "kafka deleted records before they were stored; reading on with the oldest that is left"
-                );
-            }
+            Err(error) => tracing::debug!(%error, "offsets without records were not stepped over"),
         }
     }
 
@@ -208,7 +177,7 @@ impl Persist {
                     owned.next.extend(&batch.next);
                     self.counts.progress.next(&owned.next);
                     self.meter.stored(&batch, records, began.elapsed());
-                    self.commit(&batch).await;
+                    self.commit(batch.next.iter().map(|(partition, next)| (*partition, *next)).collect()).await;
                     self.free(batch).await;
                     return Ok(None);
                 }
@@ -302,9 +271,8 @@ impl Persist {
         Ok(())
     }
 
-    async fn commit(&self, batch: &Batch) {
+    async fn commit(&self, offsets: Vec<(i32, i64)>) {
         if self.consume.commit {
-            let offsets = batch.next.iter().map(|(partition, next)| (*partition, *next)).collect();
             // Fails only when the source has ended.
             let _ = self.commands.send(Command::Commit { offsets }).await;
         }

@@ -1,12 +1,13 @@
 //! The stages, wired: what is needed before the first record, the tasks, and their end.
 
 use std::sync::Arc;
+use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 use anyhow::Context as _;
 use shared::admin::{Metrics, Ready};
 use shared::backoff::Backoff;
-use shared::kafka::{ClientEvents, ensure_topics};
+use shared::kafka::{ClientEvents, ensure_topics, keep_topics, warn_of_retention};
 use shared::output::print;
 use tokio::runtime::Handle;
 use tokio::sync::mpsc;
@@ -16,8 +17,9 @@ use tokio_util::sync::CancellationToken;
 use crate::dead_letter::DeadLetters;
 use crate::dead_letter::limit::InARow;
 use crate::dead_letter::standstill::Standstill;
+use crate::gaps::Gaps;
 use crate::gather::gather;
-use crate::metrics::{Meter, keep_lag};
+use crate::metrics::Meter;
 use crate::patience::{Patience, Trouble};
 use crate::persist::{Persist, persist};
 use crate::position::Inquiry;
@@ -25,6 +27,7 @@ use crate::record::Counts;
 use crate::settings::{Postgres, Settings};
 use crate::source::{self, Source};
 use crate::store::{Store, StoreError, Topic};
+use crate::watch::{Watch, watch};
 
 /// What is left of the grace for the process itself to end.
 const MARGIN: Duration = Duration::from_millis(500);
@@ -41,16 +44,22 @@ pub async fn run(settings: &Settings, from_beginning: bool, stop: CancellationTo
     let mut metrics = Metrics::new("consumer", env!("CARGO_PKG_VERSION"));
     let meter = Meter::new(&mut metrics, &counts);
     let ready = Ready::new(stop.clone());
-    let admin = settings.admin.serve(metrics, ready.clone()).await?;
+    let _admin = settings.admin.serve(metrics, ready.clone()).await?;
     let events = ClientEvents::default();
     let Some(prepared) = stop.run_until_cancelled(prepare(settings, &events, &meter, from_beginning)).await else {
         return Ok(());
     };
     let (store, dead_letters, topic) = prepared?;
+    let brokers = events.clone();
     let Source { events, commands, epoch, done } = source::start(settings, events, counts.clone(), stop.clone())?;
     let (work_in, work) = mpsc::channel(BATCHES);
     let inquiry = Inquiry::new(dead_letters.client().clone(), &topic.name);
-    let lag = inquiry.clone();
+    let watching = Watch {
+        inquiry: inquiry.clone(),
+        gaps: Gaps::new(settings, inquiry.clone(), brokers.clone()),
+        counts: counts.clone(),
+        work: work_in.downgrade(),
+    };
     let consume = settings.consume.clone();
     let known = store.known();
     let last = Persist {
@@ -86,10 +95,9 @@ pub async fn run(settings: &Settings, from_beginning: bool, stop: CancellationTo
         done.await.context("the polling thread has died")?.context("kafka")?;
         Ok("source")
     });
-    let mut watch = JoinSet::new();
-    if admin.is_some() {
-        watch.spawn(keep_lag(lag, counts.clone()));
-    }
+    let mut beside = JoinSet::new();
+    beside.spawn(watch(watching));
+    beside.spawn(topics(settings.clone(), brokers, counts.clone()));
     ready.set();
     let ended = end(stages, &stop, settings.stop.grace.saturating_sub(MARGIN)).await;
     tracing::info!(
@@ -137,6 +145,16 @@ async fn prepare(
         );
     }
     Ok((store, dead_letters, topic))
+}
+
+/// Says what is wrong with the topic, and sees to it that both topics stay.
+async fn topics(settings: Settings, events: ClientEvents, counts: Arc<Counts>) {
+    let dead_letters = settings.dead_letter_topic();
+    let names = [settings.kafka.topic.as_str(), &dead_letters];
+    warn_of_retention(&settings.kafka, "consumer-topics", &events).await;
+    let missing = |missing| counts.topics_missing.store(missing as u64, Ordering::Relaxed);
+    let error = keep_topics(&settings.kafka, "consumer-topics", &names, &events, missing).await;
+    tracing::error!(%error, "nobody sees to the topics any more");
 }
 
 /// Tries until it succeeds. Who has no patience drops it.

@@ -39,6 +39,8 @@ pub struct Counts {
     pub duplicates: AtomicU64,
     /// Records that went to the dead letters.
     pub dead_lettered: AtomicU64,
+    /// How many of our topics Kafka did not have at the last look.
+    pub topics_missing: AtomicU64,
     /// How far Postgres is behind Kafka.
     pub progress: Progress,
 }

@@ -9,6 +9,7 @@ use shared::kafka::{Kafka, check_topic};
 use shared::lifecycle::Stop;
 use shared::telemetry::Log;
 
+use crate::source::check_options;
 pub use crate::store::settings::{Postgres, SslMode};
 
 /// All sections.
@@ -120,6 +121,7 @@ impl Settings {
 impl shared::config::Settings for Settings {
     fn validate(&self) -> Result<(), Fault> {
         self.kafka.validate()?;
+        check_options(&self.kafka)?;
         self.consume.validate(&self.kafka.topic)?;
         self.postgres.validate()?;
         self.admin.validate()?;
@@ -148,6 +150,7 @@ pub struct DeadLetterSettings(pub Settings);
 impl shared::config::Settings for DeadLetterSettings {
     fn validate(&self) -> Result<(), Fault> {
         self.0.kafka.validate()?;
+        check_options(&self.0.kafka)?;
         self.0.consume.validate(&self.0.kafka.topic)?;
         self.0.log.validate()
     }

@@ -10,7 +10,7 @@ mod client;
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use bytes::Bytes;
 use rdkafka::consumer::{BaseConsumer, CommitMode, Consumer as _};
@@ -24,14 +24,17 @@ use tokio_util::sync::CancellationToken;
 
 use crate::record::{Counts, Record};
 use crate::settings::Settings;
-use client::Client;
+use crate::store::OLDEST;
+use client::{Client, fetch, fetch_none};
 
-pub use client::properties;
+pub use client::{check_options, properties};
 
 /// How long one poll waits for a record, which is also how late a command can be served.
 const POLL: Duration = Duration::from_millis(20);
 /// How long a chunk waits for room before partitions are paused. Pausing throws away what librdkafka has fetched ahead.
 const PATIENCE: Duration = Duration::from_millis(500);
+/// How long brokers that hand out the partitions themselves may take for it before it is said.
+const HANDING_OUT: Duration = Duration::from_secs(30);
 const CHUNK_RECORDS: usize = 500;
 const CHUNK_BYTES: usize = 1024 * 1024;
 const CHUNKS: usize = 8;
@@ -132,6 +135,8 @@ pub fn start(
         counts,
         stop,
         runtime: Handle::current(),
+        ours: Vec::new(),
+        waits_since: Some(Instant::now()),
         assigned: Vec::new(),
         epoch: 0,
         waiting: None,
@@ -153,6 +158,10 @@ struct Poller {
     counts: Arc<Counts>,
     stop: CancellationToken,
     runtime: Handle,
+    /// What the group has given us.
+    ours: Vec<i32>,
+    /// Since when partitions are waited for that the brokers hand out themselves.
+    waits_since: Option<Instant>,
     /// What is fetched now, and under which epoch.
     assigned: Vec<i32>,
     epoch: u64,
@@ -168,6 +177,7 @@ impl Poller {
                 self.stop_reading();
             }
             self.poll()?;
+            self.mind_protocol();
             self.hand_on();
         }
         // Dropping the consumer waits for commits under way and leaves the group.
@@ -179,7 +189,7 @@ impl Poller {
         self.events = None;
         self.waiting = None;
         self.assigned.clear();
-        if let Err(error) = self.consumer.unassign() {
+        if let Err(error) = fetch_none(&self.consumer, |_| true) {
             tracing::debug!(%error, "unassign failed");
         }
     }
@@ -206,7 +216,7 @@ impl Poller {
         if let Err(error) = self.consumer.resume(&list) {
             tracing::debug!(%error, "no partition of these was ours before");
         }
-        if let Err(error) = self.consumer.assign(&list) {
+        if let Err(error) = fetch(&self.consumer, &list) {
             // The group is about to take the partitions away: another assignment follows.
             tracing::debug!(%error, "assign failed");
             return;
@@ -251,10 +261,11 @@ impl Poller {
             // What was read before it is void.
             Some(change) => {
                 self.assigned.clear();
-                self.counts.progress.owns(match &change {
-                    Event::Assigned { partitions, .. } => partitions.len(),
-                    Event::Revoked | Event::Records { .. } => 0,
-                });
+                self.ours = match &change {
+                    Event::Assigned { partitions, .. } => partitions.clone(),
+                    Event::Revoked | Event::Records { .. } => Vec::new(),
+                };
+                self.counts.progress.owns(self.ours.len());
                 self.waiting = self.events.is_some().then_some(change);
             }
             None => self.keep(records),
@@ -292,6 +303,20 @@ impl Poller {
         }
     }
 
+    /// Brokers that do not know the protocol that was asked for never say so.
+    fn mind_protocol(&mut self) {
+        let context = self.consumer.context();
+        if !self.ours.is_empty() || !context.is_incremental {
+            self.waits_since = None;
+        } else if self.waits_since.is_some_and(|since| since.elapsed() > HANDING_OUT) && context.is_reachable() {
+            tracing::warn!(
+                "the group has given us no partition yet: either it has more members than partitions, or the brokers do not know \
+                 `group.protocol = consumer`, which takes Kafka 4.0; leave the option out for older ones"
+            );
+            self.waits_since = None;
+        }
+    }
+
     fn pause(&mut self) {
         if !self.paused && !self.assigned.is_empty() {
             tracing::debug!("partitions are paused: the batches before are not stored yet");
@@ -316,7 +341,8 @@ impl Poller {
         // A partition has no record at the offset that we want: what Postgres knows is to be compared with what Kafka has.
         // This is said of each partition; the first is enough.
         if error.rdkafka_error_code() == Some(RDKafkaErrorCode::AutoOffsetReset) && !self.assigned.is_empty() {
-            let partitions = std::mem::take(&mut self.assigned);
+            self.assigned.clear();
+            let partitions = self.ours.clone();
             let epoch = self.consumer.context().epoch().advance();
             self.consumer.context().change(Event::Assigned { epoch, partitions });
         }
@@ -327,8 +353,9 @@ impl Poller {
         let mut list = TopicPartitionList::with_capacity(offsets.len());
         for (partition, offset) in offsets {
             // Fails for offsets that are no offsets.
-            if let Err(error) = list.add_partition_offset(&self.topic, *partition, Offset::Offset(*offset)) {
-                tracing::error!(%error, kafka.partition = partition, kafka.offset = offset, "offset is unusable");
+            let offset = if *offset == OLDEST { Offset::Beginning } else { Offset::Offset(*offset) };
+            if let Err(error) = list.add_partition_offset(&self.topic, *partition, offset) {
+                tracing::error!(%error, kafka.partition = partition, kafka.offset = ?offset, "offset is unusable");
             }
         }
         list

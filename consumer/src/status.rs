@@ -184,7 +184,8 @@ mod tests {
     fn look(at: Instant, kafka: [(i64, i64); 3], postgres: &[(i32, i64)]) -> Look {
         let progress = |(partition, next): &(i32, i64)| {
             let moved_at = Timestamp::UNIX_EPOCH;
-            (*partition, Progress { partition: *partition, next: *next, moved_at, owned: *partition == 0 })
+            let owned = *partition == 0;
+            (*partition, Progress { partition: *partition, next: *next, topic_id: None, moved_at, owned })
         };
         let kafka = (0..).zip(kafka.map(|(low, high)| Watermarks { low, high })).collect();
         Look { at, kafka, postgres: postgres.iter().map(progress).collect() }

@@ -8,11 +8,10 @@ mod reports;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread;
-use std::time::Duration;
 
 use anyhow::Context;
 use rdkafka::ClientConfig;
-use shared::kafka::{ClientEvents, Kafka, ensure_topics};
+use shared::kafka::{ClientEvents, Kafka, ensure_topics, keep_topics, warn_of_retention};
 use shared::message::CheckResult;
 use tokio::runtime::Handle;
 use tokio::sync::mpsc::Receiver;
@@ -27,8 +26,6 @@ use outbox::Outbox;
 pub use outgoing::headers;
 
 const CLIENT_ID: &str = "slotwatch-producer";
-/// How often it is looked whether brokers have been lost, and how long they are given to come back by themselves.
-const LOOK: Duration = Duration::from_secs(10);
 
 /// What became of the results.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -89,17 +86,14 @@ pub async fn run(
     })?;
     let wanted = [kafka.topic.as_str()];
     let topics = async {
-        loop {
-            if let Err(error) = ensure_topics(kafka, CLIENT_ID, &wanted, &events).await {
-                return error;
-            }
-            topic_exists.store(true, Ordering::Release);
-            // A result that is delivered says that lost brokers are back. Where there is none to deliver, it takes a question.
-            while events.is_reachable() {
-                tokio::time::sleep(LOOK).await;
-            }
-            tokio::time::sleep(LOOK).await;
+        if let Err(error) = ensure_topics(kafka, CLIENT_ID, &wanted, &events).await {
+            return error;
         }
+        topic_exists.store(true, Ordering::Release);
+        warn_of_retention(kafka, CLIENT_ID, &events).await;
+        // A result that is delivered says that lost brokers are back. Where there is none to deliver, these looks do.
+        keep_topics(kafka, CLIENT_ID, &wanted, &events, |missing| topic_exists.store(missing == 0, Ordering::Release))
+            .await
     };
     tokio::select! {
         summary = done => summary.context("the publishing thread has died"),

@@ -17,5 +17,5 @@ pub use fed::{Fed, complaints};
 pub use letters::{GOLDEN_SECOND, Plain, golden};
 pub use messages::{NEW_YEAR, Sent, message, messages};
 pub use proxy::{Link, Proxy};
-pub use topic::{Record, each_record, read_topic, send};
+pub use topic::{Record, admin, delete_topic, each_record, read_topic, send};
 pub use world::{SESSIONS, Stored, World, binary, patiently, until, until_hit};

@@ -4,12 +4,38 @@ use std::time::Duration;
 
 use rdkafka::ClientConfig;
 use rdkafka::Message;
+use rdkafka::admin::{AdminClient, AdminOptions};
+use rdkafka::client::DefaultClientContext;
 use rdkafka::consumer::{BaseConsumer, Consumer};
 use rdkafka::message::{Header, Headers, OwnedHeaders};
 use rdkafka::producer::{BaseProducer, BaseRecord, Producer};
 use rdkafka::topic_partition_list::{Offset, TopicPartitionList};
 
+use crate::{World, until};
+
 const TIMEOUT: Duration = Duration::from_secs(30);
+
+/// Who changes topics in a world.
+///
+/// # Panics
+/// The address of the brokers is none.
+pub fn admin(world: &World) -> AdminClient<DefaultClientContext> {
+    ClientConfig::new().set("bootstrap.servers", &world.brokers).create().expect("a client")
+}
+
+/// Deletes a topic, and waits until the brokers have forgotten it.
+///
+/// # Panics
+/// They do not.
+pub async fn delete_topic(world: &World, name: &str) {
+    let admin = admin(world);
+    admin.delete_topics(&[name], &AdminOptions::new()).await.expect("an answer");
+    until("the end of the topic", async || {
+        let metadata = tokio::task::block_in_place(|| admin.inner().fetch_metadata(None, TIMEOUT));
+        metadata.expect("metadata").topics().iter().all(|topic| topic.name() != name)
+    })
+    .await;
+}
 
 /// A record as it stands in a topic.
 #[derive(Clone, Debug, PartialEq, Eq)]

@@ -220,7 +220,7 @@ impl World {
         if !self.has_tables().await {
             return 0;
         }
-        self.query("SELECT coalesce(sum(next_offset), 0)::bigint FROM consumer_offsets").await[0].get(0)
+        self.query("SELECT coalesce(sum(greatest(next_offset, 0)), 0)::bigint FROM consumer_offsets").await[0].get(0)
     }
 
     /// Runs a query in the world's database.

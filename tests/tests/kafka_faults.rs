@@ -7,14 +7,14 @@ use std::time::Duration;
 use local::kafka::{Kafka, Listener, Login, USER};
 use local::process::Process;
 use local::site::{Behaviour, Response, Site};
-use rdkafka::admin::{AdminClient, AdminOptions, AlterConfig, ResourceSpecifier};
-use rdkafka::client::DefaultClientContext;
+use rdkafka::admin::{AdminOptions, AlterConfig, ResourceSpecifier};
 use rdkafka::mocking::MockCluster;
 use rdkafka::types::{RDKafkaApiKey, RDKafkaRespErr};
-use rdkafka::{ClientConfig, Offset, TopicPartitionList};
+use rdkafka::{Offset, TopicPartitionList};
 use serde_json::Value;
 use tests::{
-    Fed, Link, Proxy, Sent, World, complaints, due, logged, patiently, said, stop, until, until_hit, until_log,
+    Fed, Link, Proxy, Sent, World, admin, complaints, delete_topic, due, logged, patiently, said, stop, until,
+    until_hit, until_log,
 };
 
 const LOST: &str = "kafka is unreachable";
@@ -176,10 +176,6 @@ async fn the_broker_dies_under_the_consumer_and_comes_back() {
     fed.ends_well(&[LOST, LOST]).await;
 }
 
-fn admin(world: &World) -> AdminClient<DefaultClientContext> {
-    ClientConfig::new().set("bootstrap.servers", &world.brokers).create().unwrap()
-}
-
 /// Deletes all records of a topic but the last of each partition.
 async fn delete_records(world: &World, before: i64) {
     let mut list = TopicPartitionList::new();
@@ -188,17 +184,6 @@ async fn delete_records(world: &World, before: i64) {
     }
     let deleted = admin(world).delete_records(&list, &AdminOptions::new()).await.unwrap();
     assert!(deleted.elements().iter().all(|element| element.error().is_ok()), "{deleted:?}");
-}
-
-/// Deletes a topic, and waits until the brokers have forgotten it.
-async fn delete_topic(world: &World, name: &str) {
-    let admin = admin(world);
-    admin.delete_topics(&[name], &AdminOptions::new()).await.unwrap();
-    until("the end of the topic", async || {
-        let metadata = tokio::task::block_in_place(|| admin.inner().fetch_metadata(None, Duration::from_secs(30)));
-        metadata.unwrap().topics().iter().all(|topic| topic.name() != name)
-    })
-    .await;
 }
 
 /// How many records a consumer says are lost.
@@ -255,14 +240,14 @@ async fn the_topic_is_deleted_and_made_anew() {
         assert_eq!(fed.world.offsets().await, 0);
     }
     // A topic may be listed before all of its partitions are there.
-    let perhaps = ["kafka client error", "kafka does not say which offsets it has"];
+    let perhaps = ["kafka client error", "kafka does not say which offsets it has", "topics were deleted"];
     fed.ends_having_said(&["the topic was created anew"; 3], &perhaps).await;
 }
 
 /// What is no row has nowhere to go: it and what comes after it waits, and nothing is passed over.
 #[tokio::test(flavor = "multi_thread")]
 async fn the_topic_of_dead_letters_is_deleted_and_made_anew() {
-    let mut fed = Fed::new(World::new().await, &[]).await.settled().await;
+    let mut fed = Fed::new(World::new().await, &[("KAFKA_CREATE_TOPICS", "false")]).await.settled().await;
     let dead_letters = fed.world.dead_letter_topic();
     delete_topic(&fed.world, &dead_letters).await;
     fed.world.send(&Sent { records: vec![("poison".to_owned(), b"poison".to_vec())], ..Sent::default() }).await;
@@ -273,7 +258,7 @@ async fn the_topic_of_dead_letters_is_deleted_and_made_anew() {
     let payloads: Vec<Vec<u8>> = fed.world.dead_letters().await.into_iter().map(|letter| letter.payload).collect();
     assert_eq!(payloads, [b"poison"]);
     let said = ["dead letters are not acknowledged", "records went to the dead letters"];
-    fed.ends_having_said(&said, &["kafka client error"]).await;
+    fed.ends_having_said(&said, &["kafka client error", "topics were deleted", "waiting for topics"]).await;
 }
 
 /// Where only an administrator may create topics, both processes say what is missing, and wait.

@@ -85,6 +85,22 @@ async fn one_joins_in_the_middle_of_a_batch_and_leaves() {
     leaves_again(second, fed).await;
 }
 
+/// The brokers hand out the partitions, one by one, where they are asked to (KIP-848).
+#[tokio::test(flavor = "multi_thread")]
+async fn the_brokers_hand_out_the_partitions() {
+    let options = [("KAFKA_OPTIONS", "group.protocol=consumer")];
+    let mut fed = Fed::new(World::new().await, &options).await.settled().await;
+    let second = fed.world.start("consumer", &[], &options);
+    until_log(&second, "its share", |log| said(log, ASSIGNED) > 0).await;
+    fed.feed().await;
+    fed.is_stored().await;
+    until_count(&fed, "each its share", "SELECT count(DISTINCT backend_pid) FROM consumer_offsets", 2).await;
+    let gained = said(&fed.consumer.log(), ASSIGNED);
+    stop(second).await;
+    until_log(&fed.consumer, "all again", |log| said(log, ASSIGNED) > gained).await;
+    fed.ends_having_said(&[], &["another session holds a lock", "ended sessions of former owners"]).await;
+}
+
 /// Partitions that were paused when others came are read again: the client keeps a pause over an assignment, unless it is told.
 #[tokio::test(flavor = "multi_thread")]
 async fn one_joins_and_leaves_while_partitions_are_paused() {

@@ -40,6 +40,7 @@ impl Marks {
         let mut config = settings.kafka.client_config("consumer-marks");
         config
             .set("group.id", format!("{}.{suffix}", settings.consume.group))
+            .set("group.protocol", "classic")
             .set("enable.auto.commit", "false")
             .set("enable.auto.offset.store", "false")
             .set("enable.partition.eof", "true")

@@ -30,6 +30,7 @@ pub(super) const MIGRATIONS: [Migration; 9] = [
     Migration { version: 5, name: "uptime", sql: include_str!("../../migrations/0005_uptime.sql") },
     Migration { version: 6, name: "days", sql: include_str!("../../migrations/0006_days.sql") },
     Migration { version: 7, name: "columns", sql: include_str!("../../migrations/0007_columns.sql") },
+    Migration { version: 8, name: "topic_id", sql: include_str!("../../migrations/0008_topic_id.sql") },
     Migration { version: 9, name: "owners", sql: include_str!("../../migrations/0009_owners.sql") },
     Migration { version: 10, name: "seen", sql: include_str!("../../migrations/0010_seen.sql") },
 ];

@@ -119,33 +119,25 @@ impl Store {
         self.keep(claimed)
     }
 
-    /// Gives partitions that are new their first offsets, and claims them.
+    /// Gives partitions that are new their first offsets, in the topic of this id. They are still to be claimed.
     ///
     /// # Errors
     /// See [`StoreError`].
-    pub async fn begin(&mut self, topic: &Topic, offsets: &[(i32, i64)]) -> Result<(), StoreError> {
-        let (limit, group) = (self.settings.timeout, self.group.clone());
+    pub async fn begin(&mut self, topic: &Topic, id: Option<&str>, offsets: &[(i32, i64)]) -> Result<(), StoreError> {
+        let limit = self.settings.timeout;
         let session = self.session().await?;
-        let partitions: Vec<i32> = offsets.iter().map(|(partition, _)| *partition).collect();
-        let begin = async {
-            offsets::begin(&session.client, topic, offsets).await?;
-            offsets::claim(&session.client, topic, &group, &partitions).await
-        };
-        let begun = within(limit, session.transact(begin)).await.map(drop);
-        if begun.is_ok() {
-            session.claimed.extend(offsets.iter().map(|(partition, _)| *partition));
-        }
+        let begun = within(limit, session.transact(offsets::begin(&session.client, topic, id, offsets))).await;
         self.keep(begun)
     }
 
-    /// Moves offsets where there is nothing to store between.
+    /// Moves offsets where there is nothing to store between, and notes the topic's id where it is known.
     ///
     /// # Errors
     /// See [`StoreError`]. None has moved then.
-    pub async fn set_offsets(&mut self, topic: &Topic, moves: &[Move]) -> Result<(), StoreError> {
+    pub async fn set_offsets(&mut self, topic: &Topic, id: Option<&str>, moves: &[Move]) -> Result<(), StoreError> {
         let limit = self.settings.timeout;
         let session = self.session().await?;
-        let moved = within(limit, session.transact(offsets::advance(&session.client, topic, moves))).await;
+        let moved = within(limit, session.transact(offsets::settle(&session.client, topic, id, moves))).await;
         self.keep(moved)
     }
 

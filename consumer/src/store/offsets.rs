@@ -64,20 +64,34 @@ pub(super) async fn claim(
     Ok(rows.iter().map(|row| (row.get(0), row.get(1))).collect())
 }
 
-/// Gives partitions that are new their first offsets, and this session as their owner.
-pub(super) async fn begin(client: &Client, topic: &Topic, offsets: &[(i32, i64)]) -> Result<(), StoreError> {
+/// Gives partitions that are new their first offsets. They have no owner yet, and another may have been faster.
+pub(super) async fn begin(
+    client: &Client,
+    topic: &Topic,
+    id: Option<&str>,
+    offsets: &[(i32, i64)],
+) -> Result<(), StoreError> {
     let (partitions, firsts): (Vec<i32>, Vec<i64>) = offsets.iter().copied().unzip();
     client
         .execute(
-            "INSERT INTO consumer_offsets (cluster, topic, partition, next_offset, backend_pid, backend_started) \
-             SELECT $1, $2, new.*, pid, backend_start \
-             FROM unnest($3::integer[], $4::bigint[]) new, pg_stat_activity WHERE pid = pg_backend_pid() \
-             ON CONFLICT (cluster, topic, partition) DO UPDATE \
-             SET backend_pid = excluded.backend_pid, backend_started = excluded.backend_started",
-            &[&topic.cluster, &topic.name, &partitions, &firsts],
+            "INSERT INTO consumer_offsets (cluster, topic, topic_id, partition, next_offset) \
+             SELECT $1, $2, $3, new.* FROM unnest($4::integer[], $5::bigint[]) new \
+             ON CONFLICT (cluster, topic, partition) DO NOTHING",
+            &[&topic.cluster, &topic.name, &id, &partitions, &firsts],
         )
         .await?;
     Ok(())
+}
+
+/// Moves offsets where nothing is stored with it, and notes which topic of this name they belong to, if that is known.
+pub(super) async fn settle(client: &Client, topic: &Topic, id: Option<&str>, moves: &[Move]) -> Result<(), StoreError> {
+    let statement = "UPDATE consumer_offsets o \
+        SET next_offset = m.to_offset, topic_id = coalesce($6, o.topic_id), updated_at = now() \
+        FROM unnest($3::integer[], $4::bigint[], $5::bigint[]) AS m (partition, from_offset, to_offset) \
+        WHERE o.cluster = $1 AND o.topic = $2 AND o.partition = m.partition AND o.next_offset = m.from_offset";
+    let (partitions, from, to) = columns(moves);
+    let moved = client.execute(statement, &[&topic.cluster, &topic.name, &partitions, &from, &to, &id]).await?;
+    all_of(moves, moved)
 }
 
 const ADVANCE: &str = "UPDATE consumer_offsets o SET next_offset = m.to_offset, updated_at = now() \
@@ -86,9 +100,7 @@ const ADVANCE: &str = "UPDATE consumer_offsets o SET next_offset = m.to_offset, 
 
 /// Moves offsets; all or none, where a transaction has begun.
 pub(super) async fn advance(client: &Client, topic: &Topic, moves: &[Move]) -> Result<(), StoreError> {
-    let partitions: Vec<i32> = moves.iter().map(|step| step.partition).collect();
-    let from: Vec<i64> = moves.iter().map(|step| step.from).collect();
-    let to: Vec<i64> = moves.iter().map(|step| step.to).collect();
+    let (partitions, from, to) = columns(moves);
     let parameters: [(&(dyn ToSql + Sync), Type); 5] = [
         (&topic.cluster, Type::TEXT),
         (&topic.name, Type::TEXT),
@@ -96,7 +108,15 @@ pub(super) async fn advance(client: &Client, topic: &Topic, moves: &[Move]) -> R
         (&from, Type::INT8_ARRAY),
         (&to, Type::INT8_ARRAY),
     ];
-    let moved = client.execute_typed(ADVANCE, &parameters).await?;
+    all_of(moves, client.execute_typed(ADVANCE, &parameters).await?)
+}
+
+fn columns(moves: &[Move]) -> (Vec<i32>, Vec<i64>, Vec<i64>) {
+    let column = |of: fn(&Move) -> i64| moves.iter().map(of).collect();
+    (moves.iter().map(|step| step.partition).collect(), column(|step| step.from), column(|step| step.to))
+}
+
+fn all_of(moves: &[Move], moved: u64) -> Result<(), StoreError> {
     if moved == moves.len() as u64 { Ok(()) } else { Err(StoreError::Stale) }
 }
 

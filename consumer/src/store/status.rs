@@ -15,6 +15,8 @@ pub struct Progress {
     pub partition: i32,
     /// The next offset that Postgres wants.
     pub next: i64,
+    /// The id of the topic that it belongs to, where it is known.
+    pub topic_id: Option<String>,
     /// When it last moved.
     pub moved_at: Timestamp,
     /// Whether the session that claimed it last is still there.
@@ -34,7 +36,7 @@ pub struct DayTable {
 
 pub(super) async fn progress(client: &Client, topic: &Topic) -> Result<Vec<Progress>, StoreError> {
     let query = "SELECT o.partition, o.next_offset, o.updated_at, EXISTS (SELECT FROM pg_stat_activity a \
-                 WHERE a.pid = o.backend_pid AND a.backend_start = o.backend_started) \
+                 WHERE a.pid = o.backend_pid AND a.backend_start = o.backend_started), o.topic_id \
                  FROM consumer_offsets o WHERE o.cluster = $1 AND o.topic = $2 ORDER BY o.partition";
     let rows = client.query_typed(query, &[(&topic.cluster, Type::TEXT), (&topic.name, Type::TEXT)]).await?;
     let progress = |row: &tokio_postgres::Row| Progress {
@@ -42,6 +44,7 @@ pub(super) async fn progress(client: &Client, topic: &Topic) -> Result<Vec<Progr
         next: row.get(1),
         moved_at: row.get(2),
         owned: row.get(3),
+        topic_id: row.get(4),
     };
     Ok(rows.iter().map(progress).collect())
 }

@@ -1,7 +1,9 @@
 //! What both processes say to a Kafka client: where the cluster is, how to be let in, and that topics exist.
 
+mod describe;
 mod events;
 mod options;
+mod retention;
 mod topics;
 
 use std::collections::BTreeMap;
@@ -14,8 +16,10 @@ use serde::{Deserialize, Serialize};
 
 use crate::config::{Fault, Number, Secret, check_numbers};
 
+pub use describe::{Topic, describe};
 pub use events::ClientEvents;
-pub use topics::ensure_topics;
+pub use retention::warn_of_retention;
+pub use topics::{ensure_topics, keep_topics};
 
 /// The `[kafka]` section.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -169,6 +173,19 @@ impl Kafka {
         config.create::<BaseProducer>().map(drop).map_err(|error| self.fault(error))
     }
 
+    /// Refuses options that would be overridden: pairs of a name, and what to do instead.
+    ///
+    /// # Errors
+    /// One of them is set.
+    pub fn refuse_options(&self, reserved: &[(&str, &str)]) -> Result<(), Fault> {
+        match reserved.iter().find(|(key, _)| self.options.contains_key(*key)) {
+            Some((key, instead)) => {
+                Err(Fault::new(format!("kafka.options.{key}"), format!("cannot be set: {instead}")))
+            }
+            None => Ok(()),
+        }
+    }
+
     fn fault(&self, error: KafkaError) -> Fault {
         match error {
             KafkaError::ClientConfig(_, reason, key, value) if self.options.contains_key(&key) => {
@@ -196,7 +213,9 @@ impl Kafka {
             .set("security.protocol", self.security_protocol.as_str())
             // Firewalls forget idle connections without a word.
             .set("socket.keepalive.enable", "true")
-            .set("reconnect.backoff.max.ms", "5000");
+            .set("reconnect.backoff.max.ms", "5000")
+            // New partitions are noticed by looking, which would be every five minutes.
+            .set("topic.metadata.refresh.interval.ms", "10000");
         if self.security_protocol.is_sasl() {
             config
                 .set("sasl.mechanism", self.sasl_mechanism.as_str())

@@ -88,7 +88,8 @@ async fn another_programs_tables_in_a_schema_behind_ours_do_not_matter() {
 async fn a_second_group_is_refused_while_the_first_one_runs() {
     let settings = database();
     let mut first = Store::of_group(settings.clone(), "first");
-    first.begin(&topic(), &[(0, 0), (1, 0)]).await.unwrap();
+    first.begin(&topic(), None, &[(0, 0), (1, 0)]).await.unwrap();
+    first.claim(&topic(), &[0, 1]).await.unwrap();
     let mut second = Store::of_group(settings.clone(), "second");
     let partitions = [0, 1];
     for _ in 0..2 {
@@ -104,7 +105,7 @@ async fn a_second_group_is_refused_while_the_first_one_runs() {
     let mut heir = Store::of_group(settings.clone(), "first");
     assert_eq!(heir.claim(&topic(), &partitions[1..]).await.unwrap(), [(1, 0)]);
     let elsewhere = Topic { name: "other".to_owned(), ..topic() };
-    second.begin(&elsewhere, &[(0, 0)]).await.unwrap();
+    second.begin(&elsewhere, None, &[(0, 0)]).await.unwrap();
     // A group that has got another name goes on when the one of the former name has ended.
     drop((first, heir));
     let claimed = async {
