@@ -9,7 +9,7 @@ use tokio::sync::mpsc;
 use crate::batch::Batch;
 use crate::decode::decode;
 use crate::record::Record;
-use crate::settings::Consume;
+use crate::settings::{Consume, Retention};
 use crate::source::Event;
 use crate::store::{Known, Move};
 
@@ -36,22 +36,28 @@ pub enum Work {
         gaps: Vec<Move>,
     },
     /// Store this.
-    Store(Batch),
+    Store(Box<Batch>),
 }
 
 /// Gathers until the source ends; then hands on what is left. Ends early when nobody takes the work.
-pub async fn gather(mut events: mpsc::Receiver<Event>, work: mpsc::Sender<Work>, limits: Consume, known: Known) {
+pub async fn gather(
+    mut events: mpsc::Receiver<Event>,
+    work: mpsc::Sender<Work>,
+    limits: Consume,
+    retention: Retention,
+    known: Known,
+) {
     let mut batch = Batch::new(0);
     loop {
         let patience = batch.patience(&limits, Instant::now());
         let room = !batch.is_full(&limits);
         tokio::select! {
             event = events.recv(), if room => match event {
-                Some(Event::Records { epoch, records }) if epoch == batch.epoch => take(&mut batch, records, &known),
+                Some(Event::Records { epoch, records }) if epoch == batch.epoch => take(&mut batch, records, retention, &known),
                 // Read under an assignment that is over, or that was told to be void.
                 Some(Event::Records { epoch, records }) if epoch > batch.epoch => {
                     batch = Batch::new(epoch);
-                    take(&mut batch, records, &known);
+                    take(&mut batch, records, retention, &known);
                 }
                 Some(Event::Records { .. }) => {}
                 Some(Event::Assigned { epoch, partitions }) => {
@@ -68,7 +74,7 @@ pub async fn gather(mut events: mpsc::Receiver<Event>, work: mpsc::Sender<Work>,
                 Ok(permit) => {
                     let next = Batch::new(batch.epoch);
                     batch.ahead.seal();
-                    permit.send(Work::Store(std::mem::replace(&mut batch, next)));
+                    permit.send(Work::Store(Box::new(std::mem::replace(&mut batch, next))));
                 }
                 Err(_) => return,
             },
@@ -77,16 +83,17 @@ pub async fn gather(mut events: mpsc::Receiver<Event>, work: mpsc::Sender<Work>,
     if !batch.is_empty() {
         batch.ahead.seal();
         // Fails only when nobody is left to store it; it will be read again.
-        let _ = work.send(Work::Store(batch)).await;
+        let _ = work.send(Work::Store(Box::new(batch))).await;
     }
 }
 
-fn take(batch: &mut Batch, records: Vec<Record>, known: &Known) {
+fn take(batch: &mut Batch, records: Vec<Record>, retention: Retention, known: &Known) {
     let rows = batch.rows.len();
     let now = Instant::now();
     let wall = Timestamp::now();
+    let (oldest, days) = retention.oldest(wall);
     for record in records {
-        let decoded = decode(record.payload.as_deref(), wall);
+        let decoded = decode(record.payload.as_deref(), wall).and_then(|row| row.since(oldest, days));
         batch.push(record, decoded, now);
     }
     known.encode(&batch.rows[rows..], &mut batch.ahead);

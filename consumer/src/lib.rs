@@ -16,6 +16,7 @@ pub mod gather;
 
 pub mod claim;
 pub mod dead_letter;
+pub mod held;
 pub mod patience;
 pub mod persist;
 pub mod position;

@@ -25,7 +25,7 @@ pub struct Meter {
     batch_duration: Histogram,
     delay: Histogram,
     /// For each of [`Cause::ALL`].
-    dead_lettered: [Counter; 5],
+    dead_lettered: [Counter; Cause::ALL.len()],
     /// Postgres, Postgres saying no, Kafka.
     troubles: [Counter; 3],
     last_write: Gauge,
@@ -59,6 +59,12 @@ impl Meter {
             "records_lag",
             "Records of our partitions that Kafka has and Postgres has not; known anew every few seconds",
             move || float(progress.progress.lag()),
+        );
+        let days = counts.clone();
+        metrics.measured(
+            "days_unmade",
+            "Days whose tables are wanted and cannot be made; results of the present ones wait",
+            move || float(Counts::get(&days.days_unmade)),
         );
         let newest = Gauge::default();
         newest.set(Timestamp::now().as_millisecond());
@@ -125,11 +131,16 @@ impl Meter {
         }
     }
 
+    /// Counts a try that failed for want of a day's table.
+    pub fn days(&self) {
+        self.troubles[1].inc();
+    }
+
     /// Counts a try that failed.
     pub fn trouble(&self, trouble: &Trouble) {
         let [postgres, denied, kafka] = &self.troubles;
         match trouble {
-            Trouble::Store(StoreError::Denied(_)) => denied.inc(),
+            Trouble::Store(StoreError::Denied(_) | StoreError::Suspect(_)) | Trouble::Refused(_) => denied.inc(),
             Trouble::Store(_) => postgres.inc(),
             Trouble::Kafka(_) => kafka.inc(),
         };

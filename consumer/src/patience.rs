@@ -26,6 +26,9 @@ pub enum Trouble {
     /// Kafka, in words.
     #[error("{0}")]
     Kafka(String),
+    /// Kafka, where waiting alone does not help.
+    #[error("{0}")]
+    Refused(String),
 }
 
 /// Waits between tries, and says once what for, and once that it is over.
@@ -83,7 +86,9 @@ impl Patience {
 
     fn say(&mut self, trouble: &Trouble) -> Duration {
         let (kind, wait) = match trouble {
-            Trouble::Store(StoreError::Denied(_)) => (Kind::Denied, SLOW),
+            Trouble::Store(StoreError::Denied(_) | StoreError::Suspect(_)) | Trouble::Refused(_) => {
+                (Kind::Denied, SLOW)
+            }
             Trouble::Store(_) => (Kind::Postgres, self.backoff.wait()),
             Trouble::Kafka(_) => (Kind::Kafka, self.backoff.wait()),
         };

@@ -19,6 +19,7 @@ use crate::dead_letter::limit::InARow;
 use crate::dead_letter::standstill::Standstill;
 use crate::gaps::Gaps;
 use crate::gather::gather;
+use crate::held::Held;
 use crate::metrics::Meter;
 use crate::patience::{Patience, Trouble};
 use crate::persist::{Persist, persist};
@@ -76,15 +77,16 @@ pub async fn run(settings: &Settings, from_beginning: bool, stop: CancellationTo
         meter,
         stop: stop.clone(),
         said_buried: None,
+        held: Held::default(),
         freeing: JoinSet::new(),
     };
 
     let mut stages = JoinSet::new();
-    let limits = settings.consume.clone();
+    let (limits, retention) = (settings.consume.clone(), settings.postgres.retention);
     // On a thread of its own: among the tasks it would hold up those that it wakes, for as long as it takes to decode a batch.
     let runtime = Handle::current();
     stages.spawn_blocking(move || {
-        runtime.block_on(gather(events, work_in, limits, known));
+        runtime.block_on(gather(events, work_in, limits, retention, known));
         Ok("gather")
     });
     stages.spawn(async move {

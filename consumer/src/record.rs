@@ -41,6 +41,8 @@ pub struct Counts {
     pub dead_lettered: AtomicU64,
     /// How many of our topics Kafka did not have at the last look.
     pub topics_missing: AtomicU64,
+    /// Days whose tables are wanted and cannot be made.
+    pub days_unmade: AtomicU64,
     /// How far Postgres is behind Kafka.
     pub progress: Progress,
 }

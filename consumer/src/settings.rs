@@ -10,7 +10,7 @@ use shared::lifecycle::Stop;
 use shared::telemetry::Log;
 
 use crate::source::check_options;
-pub use crate::store::settings::{Postgres, SslMode};
+pub use crate::store::settings::{Postgres, Retention, SslMode};
 
 /// All sections.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]

@@ -162,7 +162,7 @@ struct Poller {
     ours: Vec<i32>,
     /// Since when partitions are waited for that the brokers hand out themselves.
     waits_since: Option<Instant>,
-    /// What is fetched now, and under which epoch.
+    /// What of ours is fetched now, and under which epoch.
     assigned: Vec<i32>,
     epoch: u64,
     /// What has found no room yet.

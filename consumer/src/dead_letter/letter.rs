@@ -48,6 +48,7 @@ impl Letter {
                 "dead-letter.offset" => offset = text.parse().ok(),
                 "dead-letter.timestamp" => self.timestamp = text.parse().ok(),
                 "dead-letter.reason" => self.reason = text.into_owned(),
+                "dead-letter.keyless" => self.key = None,
                 "dead-letter.truncated" => self.truncated = Some(text.parse().unwrap_or_default()),
                 _ => {}
             }
@@ -100,6 +101,9 @@ mod tests {
         let more = [("dead-letter.reason", "not JSON"), ("dead-letter.timestamp", "12"), ("other", "x")];
         let letter = Letter::default().with_headers(headers(&more));
         assert_eq!(letter.source, Some(Source { topic: "checks".to_owned(), partition: 3, offset: 7 }));
+        let keyed = || Letter { key: Some(Bytes::from_static(b"checks/3/7")), ..Letter::default() };
+        assert_eq!(keyed().with_headers(headers(&[("dead-letter.keyless", "true")])).key, None);
+        assert_eq!(keyed().with_headers(headers(&[])).key, keyed().key);
         assert_eq!((letter.reason.as_str(), letter.timestamp, letter.truncated), ("not JSON", Some(12), None));
     }
 

@@ -56,7 +56,11 @@ impl InARow {
 
     /// Whether the batch would exceed the limit if none of it could be stored.
     pub fn may_exceed(&self, batch: &Batch) -> bool {
-        self.limit > 0 && self.count + batch.len() + batch.buried > self.limit
+        self.limit > 0 && self.count_with(batch) > self.limit
+    }
+
+    fn count_with(&self, batch: &Batch) -> usize {
+        self.count + batch.rows.len() + batch.unfit() + batch.buried
     }
 
     /// Looks at a batch of which no row is left.
@@ -67,7 +71,7 @@ impl InARow {
         let last: Option<&(Record, Refusal)> = batch.refused.last();
         match last {
             Some((record, reason)) if batch.rows.is_empty() && self.may_exceed(batch) => Err(Exceeded {
-                count: self.count + batch.len() + batch.buried,
+                count: self.count_with(batch),
                 limit: self.limit,
                 topic: topic.to_owned(),
                 partition: record.partition,

@@ -1,5 +1,6 @@
 //! Bytes to row. Pure: the clock is an argument, and what is refused is refused with a reason that a person can act on.
 
+mod lenient;
 mod original;
 mod row;
 
@@ -36,11 +37,14 @@ pub enum Cause {
     Value,
     /// A row that Postgres refuses.
     Postgres,
+    /// A result of so long ago that it is not kept.
+    TooOld,
 }
 
 impl Cause {
     /// All of them, in the order of their declaration.
-    pub const ALL: [Self; 5] = [Self::NotJson, Self::NotAResult, Self::Version, Self::Value, Self::Postgres];
+    pub const ALL: [Self; 6] =
+        [Self::NotJson, Self::NotAResult, Self::Version, Self::Value, Self::Postgres, Self::TooOld];
 
     /// The word for it in metrics.
     pub fn as_str(self) -> &'static str {
@@ -50,6 +54,7 @@ impl Cause {
             Self::Version => "version",
             Self::Value => "value",
             Self::Postgres => "postgres",
+            Self::TooOld => "too_old",
         }
     }
 }
@@ -72,12 +77,21 @@ pub fn decode(payload: Option<&[u8]>, now: Timestamp) -> Result<Row, Refusal> {
     }
     let text = std::str::from_utf8(payload)
         .map_err(|error| Refusal::new(Cause::NotJson, format!("not UTF-8: invalid at byte {}", error.valid_up_to())))?;
-    let result = match serde_json::from_str::<CheckResult>(text) {
-        Ok(result) if result.meta.version == VERSION => result,
-        Ok(result) => return Err(unknown_version(result.meta.version)),
-        Err(error) => other_shape(text, &error)?,
+    let error = match serde_json::from_str::<CheckResult>(text) {
+        Ok(result) => return known_version(result, now),
+        Err(error) => error,
     };
-    row::row(result, now)
+    match lenient::rewritten(text) {
+        Some(text) => match serde_json::from_str::<CheckResult>(&text) {
+            Ok(result) => known_version(result, now),
+            Err(_) => other_shape(&text, &error, now),
+        },
+        None => other_shape(text, &error, now),
+    }
+}
+
+fn known_version(result: CheckResult, now: Timestamp) -> Result<Row, Refusal> {
+    if result.meta.version == VERSION { row::row(result, now) } else { Err(unknown_version(result.meta.version)) }
 }
 
 /// Says which shape a text has that is not a message of this version.
@@ -95,12 +109,12 @@ struct ShapeOfMeta {
     version: Option<u32>,
 }
 
-fn other_shape(text: &str, error: &serde_json::Error) -> Result<CheckResult, Refusal> {
+fn other_shape(text: &str, error: &serde_json::Error, now: Timestamp) -> Result<Row, Refusal> {
     let Ok(shape) = serde_json::from_str::<Shape>(text) else {
         return Err(not_a_result(text, error));
     };
     match (shape.meta.and_then(|meta| meta.version), shape.outcome) {
-        (None, None) => original::result(text),
+        (None, None) => original::row(text, now),
         (Some(version), _) if version != VERSION => Err(unknown_version(version)),
         _ => Err(not_a_result(text, error)),
     }

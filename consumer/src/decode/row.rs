@@ -16,6 +16,12 @@ const AHEAD: SignedDuration = SignedDuration::from_hours(24);
 const YEAR_ONE: i64 = -62_135_596_800;
 /// A year in milliseconds: nobody checks a site more rarely.
 const LONGEST_INTERVAL: u64 = 366 * 86_400_000;
+/// A year in microseconds: what is later, or earlier, is so by a clock that is wrong, and reports reckon with it.
+const LATEST: i64 = 366 * 86_400_000_000;
+/// In characters: what says which request it is, longer than any that a producer makes.
+const MAX_TEXT: usize = 32_768;
+/// In characters: what is shown to people.
+const MAX_EVIDENCE: usize = 4096;
 
 /// One slot's record: everything in it fits its column.
 #[derive(Clone, Debug, PartialEq)]
@@ -62,11 +68,23 @@ pub struct Request {
     pub path: Option<String>,
     pub regex: Option<String>,
     pub interval_ms: Option<i64>,
+    /// The column `url_root`, where that is not the URL up to its path.
+    pub root: Option<String>,
 }
 
 impl Request {
-    /// The URL up to its path.
+    /// How long its texts are.
+    pub fn bytes(&self) -> usize {
+        let texts = [&self.method, &self.url, &self.schema, &self.host];
+        let optional = [&self.path, &self.regex, &self.root].map(|text| text.as_ref().map_or(0, String::len));
+        texts.iter().map(|text| text.len()).chain(optional).sum()
+    }
+
+    /// The URL up to its path; for messages of the original's shape what stood there.
     pub fn url_root(&self) -> &str {
+        if let Some(root) = &self.root {
+            return root;
+        }
         let authority = self.url.find("://").map_or(0, |at| at + 3);
         let end = self.url[authority..].find(['/', '?', '#']).map_or(self.url.len(), |at| authority + at);
         &self.url[..end]
@@ -87,11 +105,11 @@ pub(super) fn row(result: CheckResult, now: Timestamp) -> Result<Row, Refusal> {
         location: name("meta.location", meta.location)?,
         id: meta.id,
         scheduled_at: slot(meta.scheduled_at.timestamp(), now)?,
-        lateness: meta.lateness,
+        lateness: meta.lateness.clamp(-LATEST, LATEST),
         state: outcome.state,
         dns_start: instant("dns.start", dns.start, now)?,
         dns_elapsed: micros("dns.elapsed", dns.elapsed)?,
-        dns_error: texts("dns.error", dns.error)?,
+        dns_error: evidence("dns.error", dns.error)?,
         failed_addresses: failed_addresses(&dns.failed_addresses)?,
         ip: address(dns.ip)?,
         http_start: instant("http.start", http.start, now)?,
@@ -102,12 +120,12 @@ pub(super) fn row(result: CheckResult, now: Timestamp) -> Result<Row, Refusal> {
         body_bytes: whole("http.body_bytes", http.body_bytes)?,
         redirects: i16::try_from(http.redirects).map_err(|_| out_of_range("http.redirects", http.redirects))?,
         certificate_expires_at: expiry(http.certificate_expires_at)?,
-        failure_class: texts("outcome.failure.class", class.map(|class| class.as_str().to_owned()))?,
+        failure_class: evidence("outcome.failure.class", class.map(|class| class.as_str().to_owned()))?,
         failure_phase: phase,
-        failure_detail: texts("outcome.failure.detail", detail)?,
-        reason: texts("http.reason", http.reason.take())?,
-        version: texts("http.version", http.version.take())?,
-        final_url: texts("http.final_url", http.final_url.take())?,
+        failure_detail: evidence("outcome.failure.detail", detail)?,
+        reason: evidence("http.reason", http.reason.take())?,
+        version: evidence("http.version", http.version.take())?,
+        final_url: evidence("http.final_url", http.final_url.take())?,
         request: request(meta.host, meta.interval, http)?,
     })
 }
@@ -121,6 +139,7 @@ fn request(host: String, interval: Option<u64>, http: Http) -> Result<Request, R
         path: texts("http.path", http.path)?,
         regex: texts("http.regex", http.regex)?,
         interval_ms: rhythm(interval)?,
+        root: None,
     })
 }
 
@@ -155,6 +174,31 @@ fn rhythm(interval: Option<u64>) -> Result<Option<i64>, Refusal> {
 
 /// JSON can say NUL, Postgres cannot store it.
 fn text(field: &str, value: String) -> Result<String, Refusal> {
+    if beyond(&value, MAX_TEXT).is_some() {
+        let reason = format!("{field} has {} bytes, which are more than {MAX_TEXT} characters", value.len());
+        return Err(Refusal::new(Cause::Value, reason));
+    }
+    without_nul(field, value)
+}
+
+/// What is longer than people read is cut.
+fn evidence(field: &str, value: Option<String>) -> Result<Option<String>, Refusal> {
+    let cut = |mut value: String| {
+        if let Some(end) = beyond(&value, MAX_EVIDENCE) {
+            value.truncate(end);
+            value.push('…');
+        }
+        without_nul(field, value)
+    };
+    value.map(cut).transpose()
+}
+
+/// Where so many characters end, if there are more.
+fn beyond(text: &str, most: usize) -> Option<usize> {
+    if text.len() <= most { None } else { text.char_indices().nth(most).map(|(end, _)| end) }
+}
+
+fn without_nul(field: &str, value: String) -> Result<String, Refusal> {
     if value.as_bytes().contains(&0) {
         return Err(Refusal::new(Cause::Value, format!("{field} contains a NUL character")));
     }
@@ -173,6 +217,20 @@ fn name(field: &str, value: String) -> Result<String, Refusal> {
         ));
     }
     text(field, value)
+}
+
+impl Row {
+    /// Refuses it if it is of a day before this one, which begins so many days ago.
+    ///
+    /// # Errors
+    /// It is.
+    pub fn since(self, oldest: Timestamp, days: i64) -> Result<Self, Refusal> {
+        if self.scheduled_at >= oldest {
+            return Ok(self);
+        }
+        let reason = format!("meta.scheduled_at is out of range: {} is more than {days} days ago", self.scheduled_at);
+        Err(Refusal::new(Cause::TooOld, reason))
+    }
 }
 
 fn slot(at: Timestamp, now: Timestamp) -> Result<Timestamp, Refusal> {

@@ -1,3 +1,4 @@
+use jiff::SignedDuration;
 use proptest::prelude::*;
 use serde_json::{Value, json};
 use shared::message::{Phase, Slot, State, result_id};
@@ -83,11 +84,14 @@ fn the_original_message_is_a_row() {
 fn the_original_message_is_judged() {
     // What is changed, the state, the failure's class.
     type Case<'a> = (&'a [(&'a str, Value)], State, Option<&'a str>);
-    let table: [Case<'_>; 7] = [
+    let table: [Case<'_>; 9] = [
         (&[], State::Up, None),
         (&[("/http/status_code", json!(302))], State::Up, None),
         (&[("/http/status_code", json!(404))], State::Down, Some("http_status")),
-        (&[("/http/regex_found", json!(false))], State::Down, Some("content")),
+        // Its producer says so of every page, and never looked.
+        (&[("/http/regex_found", json!(false))], State::Up, None),
+        (&[("/http/regex_found", json!(false)), ("/http/status_code", json!(500))], State::Down, Some("http_status")),
+        (&[("/http/regex_found", Value::Null)], State::Up, None),
         (&[("/http/regex", Value::Null), ("/http/regex_found", Value::Null)], State::Up, None),
         (&[("/http/status_code", Value::Null), ("/dns/ip", Value::Null)], State::Down, Some("dns")),
         (&[("/http/status_code", Value::Null)], State::Down, Some("connect")),
@@ -100,6 +104,87 @@ fn the_original_message_is_judged() {
         let row = decode(Some(message.to_string().as_bytes()), now()).unwrap();
         assert_eq!((row.state, row.failure_class.as_deref()), (state, class), "{changes:?}");
     }
+}
+
+#[test]
+fn the_original_keeps_what_it_said() {
+    let mut message: Value = serde_json::from_str(ORIGINAL).unwrap();
+    message["http"]["regex_found"] = json!(false);
+    let row = decode(Some(message.to_string().as_bytes()), now()).unwrap();
+    assert_eq!((row.regex_found, row.request.url_root()), (Some(false), "example.net"));
+    message["http"].as_object_mut().unwrap().remove("host");
+    message["http"]["url"] = json!("https://user.example:8443/a?b");
+    let row = decode(Some(message.to_string().as_bytes()), now()).unwrap();
+    assert_eq!(row.request.url_root(), "example.net", "as its meta has it");
+}
+
+/// All of the numbers that are integers in the schema.
+#[test]
+fn an_integer_may_be_written_as_a_float() {
+    fn float(value: &mut Value) {
+        match value {
+            Value::Number(number) => *value = json!(number.as_f64()),
+            Value::Object(fields) => fields.values_mut().for_each(float),
+            _ => {}
+        }
+    }
+    for text in [golden("up-with-interval"), golden("down-tls"), ORIGINAL.as_bytes().to_vec()] {
+        let mut message: Value = serde_json::from_slice(&text).unwrap();
+        float(&mut message);
+        assert!(message.to_string().contains(".0"));
+        assert_eq!(decode(Some(message.to_string().as_bytes()), now()), decode(Some(&text), now()));
+    }
+    assert!(refusal(&with("http.elapsed", json!(0.5))).starts_with("not a check result"));
+    assert!(refusal(&with("http.elapsed", json!(1e300))).starts_with("not a check result"));
+}
+
+#[test]
+fn every_date_that_a_certificate_may_have_is_read() {
+    let latest = Timestamp::MAX.to_string();
+    let table = [
+        ("9999-12-31T23:59:59Z", latest.as_str()),
+        ("9999-12-30T22:00:00Z", "9999-12-30T22:00:00Z"),
+        ("2049-12-31T23:59:59.999Z", "2049-12-31T23:59:59.999Z"),
+        ("1950-01-01T00:00:00Z", "1950-01-01T00:00:00Z"),
+        ("0001-01-01T00:00:00Z", "0001-01-01T00:00:00Z"),
+    ];
+    for (at, expected) in table {
+        let row = decode(Some(&with("http.certificate_expires_at", json!(at))), now()).unwrap();
+        assert_eq!(row.certificate_expires_at, Some(expected.parse().unwrap()), "{at}");
+    }
+}
+
+#[test]
+fn texts_have_bounds() {
+    let decoded = |path: &str, text: String| decode(Some(&with(path, json!(text))), now());
+    let row = decoded("http.reason", "é".repeat(5000)).unwrap();
+    assert_eq!(row.reason, Some("é".repeat(4096) + "…"));
+    assert_eq!(decoded("http.reason", "é".repeat(4096)).unwrap().reason, Some("é".repeat(4096)));
+    for path in ["http.url", "http.regex", "http.path", "http.method", "http.schema", "meta.host"] {
+        assert!(decoded(path, "é".repeat(32_768)).is_ok(), "{path}");
+        let refused = decoded(path, "é".repeat(32_769)).unwrap_err().to_string();
+        assert!(refused.contains(path) && refused.contains("65538 bytes"), "{refused}");
+    }
+}
+
+#[test]
+fn what_is_too_old_is_refused() {
+    use crate::settings::Retention;
+    let row = decode(Some(&golden("up")), now()).unwrap();
+    let since = |row: &Row, kept: &str, seconds: i64| {
+        let (oldest, days) = Retention::try_from(kept.to_owned()).unwrap().oldest(now());
+        let mut row = row.clone();
+        row.scheduled_at = oldest + SignedDuration::from_secs(seconds);
+        row.since(oldest, days)
+    };
+    for kept in ["", "1d", "90d"] {
+        assert!(since(&row, kept, 0).is_ok());
+        let refused = since(&row, kept, -1).unwrap_err();
+        assert_eq!(refused.cause, Cause::TooOld);
+        assert!(refused.to_string().contains("days ago"), "{refused}");
+    }
+    let (oldest, _) = Retention::try_from("30d".to_owned()).unwrap().oldest(now());
+    assert_eq!(oldest.to_string(), "2026-10-22T00:00:00Z");
 }
 
 #[test]

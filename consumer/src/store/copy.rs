@@ -47,10 +47,10 @@ pub(super) fn statement() -> String {
 }
 
 /// All rows, header and trailer included.
-pub(super) fn encode(rows: &[Row], ids: &[Ids]) -> Bytes {
-    let mut buffer = Vec::with_capacity(rows.len() * BYTES_OF_ROW + 32);
+pub(super) fn encode<'a>(rows: impl Iterator<Item = &'a Row>, ids: &[Ids]) -> Bytes {
+    let mut buffer = Vec::with_capacity(ids.len() * BYTES_OF_ROW + 32);
     begin(&mut buffer);
-    for (row, ids) in rows.iter().zip(ids) {
+    for (row, ids) in rows.zip(ids) {
         encode_row(&mut buffer, row, *ids);
     }
     end(&mut buffer);

@@ -14,8 +14,9 @@ use super::connect::Session;
 use super::error::StoreError;
 use crate::decode::{Request, Row};
 
-/// More ids than this are not kept: someone is inventing names.
+/// More ids than this are not kept, nor more bytes of what they stand for: someone is inventing names.
 const MOST: usize = 200_000;
+const MOST_BYTES: usize = 64 * 1024 * 1024;
 
 #[derive(Debug, Default)]
 pub(super) struct Dimensions {
@@ -24,6 +25,8 @@ pub(super) struct Dimensions {
     targets: HashMap<String, i32>,
     locations: HashMap<String, i32>,
     requests: HashMap<Request, i32>,
+    /// About what all of these take.
+    bytes: usize,
 }
 
 /// The ids that the store has found out, shared with those who encode ahead of it.
@@ -56,35 +59,79 @@ impl Dimensions {
         })
     }
 
+    fn learn<K: Eq + Hash>(
+        &mut self,
+        found: Vec<(K, i32)>,
+        of: fn(&mut Self) -> &mut HashMap<K, i32>,
+        bytes: fn(&K) -> usize,
+    ) {
+        let entry = size_of::<(K, i32)>();
+        self.bytes += found.iter().map(|(key, _)| entry + bytes(key)).sum::<usize>();
+        of(self).extend(found);
+    }
+
+    /// The table that has no id for something of a row, and what that is.
+    fn missing<'a>(&self, row: &'a Row) -> (&'static str, &'a str) {
+        if !self.targets.contains_key(&row.target) {
+            ("targets", &row.target)
+        } else if !self.locations.contains_key(&row.location) {
+            ("locations", &row.location)
+        } else {
+            ("requests", &row.request.url)
+        }
+    }
+
     fn trim(&mut self) {
-        if self.targets.len() + self.locations.len() + self.requests.len() > MOST {
+        if self.targets.len() + self.locations.len() + self.requests.len() > MOST || self.bytes > MOST_BYTES {
             *self = Self { generation: self.generation, ..Self::default() };
         }
     }
 }
 
 /// The ids of rows, in their order; what is new is inserted.
-pub(super) async fn resolve(known: &Known, session: &Session, rows: &[Row]) -> Result<Vec<Ids>, StoreError> {
+pub(super) async fn resolve<'a>(
+    known: &Known,
+    session: &Session,
+    rows: impl Iterator<Item = &'a Row> + Clone,
+) -> Result<Vec<Ids>, StoreError> {
     known.lock().trim();
-    let targets = unknown(&known.lock().targets, rows.iter().map(|row| &row.target));
+    let targets = unknown(&known.lock().targets, rows.clone().map(|row| &row.target));
     if !targets.is_empty() {
         let found = session.transact(names(&session.client, "targets", targets)).await?;
-        known.lock().targets.extend(found);
+        known.lock().learn(found, |known| &mut known.targets, String::len);
     }
-    let locations = unknown(&known.lock().locations, rows.iter().map(|row| &row.location));
+    let locations = unknown(&known.lock().locations, rows.clone().map(|row| &row.location));
     if !locations.is_empty() {
         let found = session.transact(names(&session.client, "locations", locations)).await?;
-        known.lock().locations.extend(found);
+        known.lock().learn(found, |known| &mut known.locations, String::len);
     }
-    let new = unknown(&known.lock().requests, rows.iter().map(|row| &row.request));
+    let new = unknown(&known.lock().requests, rows.clone().map(|row| &row.request));
     if !new.is_empty() {
         let found = session.transact(requests(&session.client, new)).await?;
-        known.lock().requests.extend(found);
+        known.lock().learn(found, |known| &mut known.requests, Request::bytes);
     }
-    let known = known.lock();
-    let ids: Option<Vec<Ids>> = rows.iter().map(|row| known.ids(row)).collect();
-    // Someone deletes what we insert; the next try asks again.
-    ids.ok_or_else(|| StoreError::Unavailable("an id is missing in a dimension table".to_owned()))
+    let missing = {
+        let known = known.lock();
+        let ids: Result<Vec<Ids>, (&str, &str)> =
+            rows.map(|row| known.ids(row).ok_or_else(|| known.missing(row))).collect();
+        match ids {
+            Ok(ids) => return Ok(ids),
+            Err((table, name)) => (table, name.to_owned()),
+        }
+    };
+    Err(unanswered(&session.client, missing).await?)
+}
+
+/// What it means that a table has no id for something that was put into it: where it has ids for others, a trigger or a policy keeps
+/// this one out, or someone deletes it at once.
+async fn unanswered(client: &Client, (table, name): (&str, String)) -> Result<StoreError, StoreError> {
+    let reason = format!("table `{table}` gives no id for {name:?}");
+    let has_others = client.query_typed_one(&format!("SELECT EXISTS (SELECT FROM {table})"), &[]).await?.get(0);
+    Ok(if has_others {
+        StoreError::Content(reason)
+    } else {
+        StoreError::Denied(format!("{reason}, nor for anything else: does a trigger or a policy hide its rows?"))
+    })
 }
 
 fn unknown<'a, K: Eq + Hash + Ord>(known: &HashMap<K, i32>, wanted: impl Iterator<Item = &'a K>) -> Vec<&'a K> {
@@ -158,5 +205,7 @@ fn digest(request: &Request) -> Uuid {
     let regex = request.regex.as_ref().map_or_else(String::new, |regex| format!("={regex}"));
     let interval = request.interval_ms.map_or_else(String::new, |interval| format!("={interval}"));
     let parts = [&request.method, &request.url, &request.schema, &request.host, &path, &regex, &interval];
-    Uuid::new_v5(&NAMESPACE, parts.map(String::as_str).join("\0").as_bytes())
+    // Most have none, and the digests of these are those of consumers that knew of none.
+    let root = request.root.as_ref().map_or_else(String::new, |root| format!("\0={root}"));
+    Uuid::new_v5(&NAMESPACE, (parts.map(String::as_str).join("\0") + &root).as_bytes())
 }

@@ -38,6 +38,7 @@ pub use ahead::Ahead;
 pub use dimensions::Known;
 pub use error::StoreError;
 pub use offsets::{Move, OLDEST, Topic};
+pub use partitions::{NoDay, NoDays, day_of};
 pub use status::{DayTable, Progress};
 
 /// How many rows were new.
@@ -48,6 +49,9 @@ pub struct Stored {
     /// Rows whose slot was there before.
     pub duplicates: u64,
 }
+
+/// As many rows that are refused in the same way, with none that is not, are enough to say that it is not about them.
+const ALIKE: usize = 8;
 
 /// A connection that is made when it is needed, and what is known of the database through it.
 pub struct Store {
@@ -167,10 +171,10 @@ impl Store {
     ) -> Result<Stored, StoreError> {
         let limit = self.settings.timeout;
         self.session().await?;
-        let written = match within(limit, self.attempt(rows, ahead, topic, moves, now)).await {
+        let written = match self.write_once(rows, ahead, topic, moves, now).await {
             // Someone has dropped a day that we knew.
             Err(StoreError::NoPartition(_)) if self.days.forget() => {
-                within(limit, self.attempt(rows, ahead, topic, moves, now)).await
+                self.write_once(rows, ahead, topic, moves, now).await
             }
             written => written,
         };
@@ -181,34 +185,71 @@ impl Store {
         self.keep(written)
     }
 
-    /// Finds the rows that Postgres refuses for their content, by index, by trying ever smaller parts and taking them back.
+    /// Makes the tables that rows need. Returns the days that have none, which [`Self::write`] takes no rows of.
     ///
     /// # Errors
     /// See [`StoreError`].
+    pub async fn make_days(
+        &mut self,
+        instants: impl Iterator<Item = Timestamp>,
+        now: Timestamp,
+    ) -> Result<NoDays, StoreError> {
+        let limit = self.settings.timeout;
+        self.session().await?;
+        let session = self.session.as_mut().ok_or_else(lost)?;
+        let made = self.days.ensure(session, instants, now, limit).await;
+        self.keep(made)
+    }
+
+    /// Whether a day to come has no table, and could not be given one.
+    pub fn lacks_day_ahead(&self) -> bool {
+        self.days.is_obstructed()
+    }
+
+    /// Finds the rows that Postgres refuses for their content, by index, by trying ever smaller parts and taking them back.
+    ///
+    /// # Errors
+    /// See [`StoreError`]. What seems to be about rows is about none of them when all are refused.
     pub async fn refused(&mut self, rows: &[Row], now: Timestamp) -> Result<Vec<(usize, Refusal)>, StoreError> {
         let limit = self.settings.timeout;
-        let mut refused = Vec::new();
         // A day may have gone, and the next try must go the way that is rehearsed here.
         self.days.forget();
         self.repeating = true;
+        let mut days = self.make_days(rows.iter().map(|row| row.scheduled_at), now).await?;
+        let (mut refused, mut suspects, mut any_passed) = (Vec::new(), Vec::new(), false);
         // The earlier half is on top, so that what is found ascends.
-        let mut parts = Vec::from([(0, rows.len())]);
-        while let Some((begin, end)) = parts.pop() {
+        let mut parts = Vec::from([(0..rows.len()).collect::<Vec<usize>>()]);
+        while let Some(mut part) = parts.pop() {
+            part.retain(|index| !days.contains_key(&day_of(rows[*index].scheduled_at)));
+            let Some((last, others)) = part.split_last() else { continue };
             self.session().await?;
-            match within(limit, self.rehearse(&rows[begin..end], now)).await {
-                Ok(()) => {}
-                Err(StoreError::Content(reason) | StoreError::NoPartition(reason)) if end - begin <= 1 => {
-                    refused.push((begin, Refusal::new(Cause::Postgres, format!("postgres refuses the row: {reason}"))));
+            let tried = within(limit, self.rehearse(part.iter().map(|index| &rows[*index]))).await;
+            match tried {
+                Ok(()) => any_passed = true,
+                Err(error) if !error.may_be_of_a_row() => return self.keep(Err(error)),
+                Err(_) if !others.is_empty() => {
+                    let later = part.split_off(part.len() / 2);
+                    parts.extend([later, part]);
                 }
-                Err(StoreError::Content(_) | StoreError::NoPartition(_)) => {
-                    let middle = begin + (end - begin) / 2;
-                    parts.push((middle, end));
-                    parts.push((begin, middle));
+                Err(StoreError::NoPartition(reason)) => {
+                    days.insert(day_of(rows[*last].scheduled_at), NoDay::Unmade(reason));
                 }
-                Err(error) => return self.keep(Err(error)),
+                Err(error @ StoreError::Suspect(_)) => suspects.push((*last, error)),
+                Err(error) => refused.push((*last, refusal(&error))),
+            }
+            if !any_passed && suspects.len() >= ALIKE {
+                break;
             }
         }
-        Ok(refused)
+        match suspects.first() {
+            _ if !days.is_empty() => Err(StoreError::NoDays(days)),
+            Some((_, error)) if !any_passed => self.keep(Err(StoreError::Denied(error.to_string()))),
+            _ => {
+                refused.extend(suspects.iter().map(|(index, error)| (*index, refusal(error))));
+                refused.sort_by_key(|(index, _)| *index);
+                Ok(refused)
+            }
+        }
     }
 
     /// How far the partitions of a topic are stored that are known.
@@ -233,7 +274,7 @@ impl Store {
         self.keep(days)
     }
 
-    async fn attempt(
+    async fn write_once(
         &mut self,
         rows: &[Row],
         ahead: &Ahead,
@@ -241,9 +282,23 @@ impl Store {
         moves: &[Move],
         now: Timestamp,
     ) -> Result<Stored, StoreError> {
+        let days = self.make_days(rows.iter().map(|row| row.scheduled_at), now).await?;
+        if !days.is_empty() {
+            return Err(StoreError::NoDays(days));
+        }
         let session = self.session.as_mut().ok_or_else(lost)?;
         self.days.retain(&session.client, self.settings.retention, now).await;
-        let data = self.encode(rows, ahead, now).await?;
+        within(self.settings.timeout, self.attempt(rows, ahead, topic, moves)).await
+    }
+
+    async fn attempt(
+        &mut self,
+        rows: &[Row],
+        ahead: &Ahead,
+        topic: &Topic,
+        moves: &[Move],
+    ) -> Result<Stored, StoreError> {
+        let data = self.encode(rows.iter(), ahead).await?;
         let repeating = self.repeating;
         let group = self.group.clone();
         let session = self.present()?;
@@ -266,21 +321,24 @@ impl Store {
         Ok(Stored { rows, duplicates: count - rows })
     }
 
-    async fn rehearse(&mut self, rows: &[Row], now: Timestamp) -> Result<(), StoreError> {
-        let data = self.encode(rows, &Ahead::default(), now).await?;
+    async fn rehearse<'a>(&mut self, rows: impl ExactSizeIterator<Item = &'a Row> + Clone) -> Result<(), StoreError> {
+        let data = self.encode(rows, &Ahead::default()).await?;
         let session = self.present()?;
         session.rehearse(data).await
     }
 
-    /// Rows with the ids that they refer to; their days have tables afterwards.
-    async fn encode(&mut self, rows: &[Row], ahead: &Ahead, now: Timestamp) -> Result<Bytes, StoreError> {
+    /// Rows with the ids that they refer to.
+    async fn encode<'a>(
+        &mut self,
+        rows: impl ExactSizeIterator<Item = &'a Row> + Clone,
+        ahead: &Ahead,
+    ) -> Result<Bytes, StoreError> {
         let session = self.session.as_mut().ok_or_else(lost)?;
-        self.days.ensure(&session.client, rows.iter().map(|row| row.scheduled_at), now).await?;
         let generation = self.known.lock().generation();
         if let Some(data) = ahead.of(rows.len(), generation) {
             return Ok(data);
         }
-        let ids = dimensions::resolve(&self.known, session, rows).await?;
+        let ids = dimensions::resolve(&self.known, session, rows.clone()).await?;
         Ok(copy::encode(rows, &ids))
     }
 
@@ -310,12 +368,16 @@ impl Store {
         if let Err(StoreError::Unavailable(_) | StoreError::Denied(_)) = &result {
             self.session = None;
         }
-        if let Err(StoreError::Denied(_)) = &result {
+        if let Err(StoreError::Denied(_) | StoreError::Suspect(_)) = &result {
             // Tables may be missing in a database that was restored, or made anew.
             self.migrated = false;
         }
         result
     }
+}
+
+fn refusal(error: &StoreError) -> Refusal {
+    Refusal::new(Cause::Postgres, format!("postgres refuses the row: {error}"))
 }
 
 fn lost() -> StoreError {

@@ -3,10 +3,15 @@
 use std::num::NonZeroU16;
 use std::time::Duration;
 
+use jiff::Timestamp;
 use percent_encoding::percent_decode_str;
 use serde::{Deserialize, Serialize};
 use shared::config::{Fault, Number, Secret, check_numbers};
 use tokio_postgres::Config;
+
+const SECONDS_OF_DAY: i64 = 86_400;
+/// Ten years: a result that claims to be older comes from a clock that is wrong.
+const BELIEVED_DAYS: i64 = 3653;
 
 /// Where Postgres is and how to talk to it.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -49,6 +54,13 @@ impl Retention {
     /// How many days; `None` for ever.
     pub fn days(self) -> Option<u16> {
         self.0.map(NonZeroU16::get)
+    }
+
+    /// The begin of the oldest day that is kept, or believed in where all are kept; and how many days ago that is.
+    pub fn oldest(self, now: Timestamp) -> (Timestamp, i64) {
+        let days = self.days().map_or(BELIEVED_DAYS, i64::from);
+        let second = (now.as_second().div_euclid(SECONDS_OF_DAY) - days) * SECONDS_OF_DAY;
+        (Timestamp::from_second(second).unwrap_or(Timestamp::MIN), days)
     }
 }
 
@@ -186,7 +198,7 @@ impl Postgres {
             match pair.split_once('=') {
                 Some(("sslmode", mode)) => sslmode = parse_sslmode(mode)?,
                 Some(("sslrootcert", path)) => {
-                    root_certificate = percent_decode_str(path).decode_utf8_lossy().into_owned()
+                    root_certificate = percent_decode_str(path).decode_utf8_lossy().into_owned();
                 }
                 _ => rest.push(pair),
             }

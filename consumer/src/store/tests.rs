@@ -2,9 +2,12 @@
 
 mod account;
 mod ahead;
+mod days;
 mod generated;
 mod neighbours;
 mod newest;
+mod refusals;
+mod reports;
 mod retention;
 mod schema;
 mod upgrade;

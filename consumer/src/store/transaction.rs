@@ -53,12 +53,14 @@ impl Session {
         if copied == Copied::New { stored.map_err(contended) } else { stored }
     }
 
-    /// Does the same with new rows alone, and takes it back.
+    /// Does the same with new rows alone, and takes it back. What would be looked at by the commit is looked at before.
     pub(super) async fn rehearse(&self, data: Bytes) -> Result<(), StoreError> {
         self.begin().await?;
         let data = self.unknown(&data).await;
         let copy = self.client.prepare(&copy::statement()).await;
-        self.fill(data, copy, "ROLLBACK").await.map(drop).map_err(contended)
+        let tried = self.fill(data, copy, "SET CONSTRAINTS ALL IMMEDIATE").await;
+        self.roll_back().await;
+        tried.map(drop).map_err(contended)
     }
 
     /// The rows whose slots are not there yet, each once.
