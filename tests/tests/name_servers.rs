@@ -1,5 +1,7 @@
 //! Name servers that fail and come back, and such as answer oddly: no healthy site is blamed for them.
 
+#![expect(clippy::unwrap_used, reason = "a test that cannot go on panics")]
+
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 use std::sync::Arc;
 use std::time::Duration;

@@ -116,7 +116,7 @@ impl Endpoint<'_> {
         match self.target(&name) {
             Ok(target) => harvest.add(target, self.notes),
             Err(reason) => {
-                harvest.leave_out(if name.is_empty() { "an endpoint without a name" } else { &name }, reason)
+                harvest.leave_out(if name.is_empty() { "an endpoint without a name" } else { &name }, reason);
             }
         }
     }

@@ -70,7 +70,7 @@ impl Place {
                 ']' | '}' if self.brackets > 0 => (self.brackets, begins) = (self.brackets - 1, false),
                 ',' if self.brackets > 0 => begins = true,
                 ':' if spaced(rest) || !begins && self.brackets > 0 && rest[1..].starts_with(['[', '{', '"', '\'']) => {
-                    begins = true
+                    begins = true;
                 }
                 '|' | '>' if begins && self.brackets == 0 => {
                     self.literal = Some(column);
@@ -91,7 +91,7 @@ impl Place {
             match c {
                 '\\' if quote == '"' => _ = characters.next(),
                 '\'' if quote == '\'' && characters.peek().is_some_and(|(_, next)| *next == '\'') => {
-                    _ = characters.next()
+                    _ = characters.next();
                 }
                 c if c == quote => {
                     self.quote = None;

@@ -38,7 +38,7 @@ pub(super) fn weak_key(certificate: &X509Certificate<'_>) -> Option<String> {
 /// Which signature does not fit the key of the one that was sent, or is trusted, as its issuer.
 pub(super) fn bad_signature(chain: &Chain<'_>) -> String {
     let path: Vec<_> = chain.path().collect();
-    for pair in path.windows(2).filter(|pair| !chain.is_signed_by(pair[0], pair[1])) {
+    if let Some(pair) = path.windows(2).find(|pair| !chain.is_signed_by(pair[0], pair[1])) {
         return match weak_key(pair[1]) {
             Some(weakness) => format!("{} {weakness}", chain.label(pair[1])),
             None => format!("{} is not signed by the key of {}", chain.label(pair[0]), chain.label(pair[1])),
