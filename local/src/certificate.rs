@@ -190,6 +190,13 @@ impl Identity {
     pub fn acceptor(&self) -> TlsAcceptor {
         TlsAcceptor::from(Arc::clone(&self.config))
     }
+
+    /// The same for a server that speaks these protocols, the best first.
+    pub fn acceptor_for(&self, protocols: &[&str]) -> TlsAcceptor {
+        let mut config = ServerConfig::clone(&self.config);
+        config.alpn_protocols = protocols.iter().map(|protocol| protocol.as_bytes().to_vec()).collect();
+        TlsAcceptor::from(Arc::new(config))
+    }
 }
 
 fn authority_parameters(name: &str) -> CertificateParams {

@@ -52,6 +52,8 @@ pub struct Target {
     pub expected_status: Vec<StatusRange>,
     /// Whether redirects are followed.
     pub follow_redirects: bool,
+    /// What is spoken with the server.
+    pub http_version: HttpVersion,
 }
 
 impl Target {
@@ -77,6 +79,18 @@ impl Target {
             ..Http::default()
         }
     }
+}
+
+/// Which versions of HTTP a server is offered in the TLS handshake. Without TLS all are asked in HTTP/1.1.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub enum HttpVersion {
+    /// HTTP/2 and HTTP/1.1: the server chooses.
+    #[default]
+    #[serde(rename = "newest")]
+    Newest,
+    /// HTTP/1.1 alone.
+    #[serde(rename = "1.1")]
+    Http11,
 }
 
 /// An inclusive range of status codes.
@@ -132,6 +146,8 @@ struct Entry {
     expected_status: Vec<Status>,
     #[serde(default = "yes")]
     follow_redirects: bool,
+    #[serde(default)]
+    http_version: HttpVersion,
 }
 
 /// A duration as it is written.
@@ -239,6 +255,7 @@ fn parse_site(site: &Site) -> Result<Target, Fault> {
         regex: (!site.regex.is_empty()).then(|| site.regex.clone()),
         expected_status: success(),
         follow_redirects: true,
+        http_version: HttpVersion::default(),
     };
     parse(&entry, &Defaults::default(), &mut Patterns::default())
         .map_err(|fault| Fault::new(format!("site.{}", fault.key), fault.message))
@@ -298,6 +315,7 @@ fn parse(entry: &Entry, defaults: &Defaults, patterns: &mut Patterns) -> Result<
         regex,
         expected_status,
         follow_redirects: entry.follow_redirects,
+        http_version: entry.http_version,
     })
 }
 

@@ -59,6 +59,8 @@ pub enum Step {
     Hold,
     /// Resets the connection.
     Reset,
+    /// Closes the connection, without TLS's word for it.
+    Leave,
 }
 
 impl Step {

@@ -87,6 +87,7 @@ pub(crate) async fn play(wire: &mut impl Wire, steps: &[Step]) -> io::Result<()>
             Step::Listen => drop(wire.read(&mut [0; 4096]).await?),
             Step::Hold => hold(wire).await?,
             Step::Reset => return wire.reset(),
+            Step::Leave => return Ok(()),
         }
         wire.flush().await?;
     }

@@ -12,8 +12,8 @@ use shared::message::{FailureClass, Phase};
 use self::charset::{LOOKED_AT, Said};
 pub(super) use self::codings::ACCEPTED;
 use self::codings::Codings;
-use super::exchange::root_cause;
 use super::memory::Share;
+use super::words::root_cause;
 use super::{Broken, Check, Probe};
 
 /// How many pieces of a body are decoded before others have their turn.

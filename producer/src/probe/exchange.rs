@@ -1,11 +1,11 @@
 //! The hops of one check: resolve, guard, connect, ask, read; once more for each redirect.
 
-use std::io;
+use std::error::Error;
 use std::sync::Arc;
 
 use hyper::ext::ReasonPhrase;
 use jiff::Timestamp;
-use reqwest::Response;
+use reqwest::{Response, Version};
 use shared::masked;
 use shared::message::{FailureClass, Phase};
 use tokio::time::Instant;
@@ -13,6 +13,7 @@ use tokio::time::Instant;
 use super::cookies::Jar;
 use super::redirect::{Ask, redirect, shown};
 use super::trace::Trace;
+use super::words::root_cause;
 use super::{Broken, Check, Probe, tls};
 use crate::targets::Target;
 
@@ -50,7 +51,7 @@ impl Probe {
         let response = self.reach((ask, cookies), found, check, first).await?;
         check.trace.head_came();
         check.http.status_code = Some(response.status().as_u16());
-        check.http.reason = reason(&response);
+        check.http.reason = reason(&response).filter(|_| response.version() < Version::HTTP_2);
         check.http.version = Some(format!("{:?}", response.version()));
         Ok(response)
     }
@@ -65,7 +66,7 @@ fn reason(response: &Response) -> Option<String> {
 }
 
 /// What stopped a request before its response head was complete. The phase is where we stand, not what the error says.
-pub(super) fn broken(trace: &Trace, error: &reqwest::Error) -> Broken {
+pub(super) fn broken(trace: &Trace, error: &(dyn Error + 'static)) -> Broken {
     let phase = trace.phase();
     match phase {
         Phase::Tls => Broken::theirs(FailureClass::Tls, phase, tls::failed(trace, error)),
@@ -78,27 +79,4 @@ pub(super) fn broken(trace: &Trace, error: &reqwest::Error) -> Broken {
         }
         _ => Broken::theirs(FailureClass::Connect, phase, format!("no connection: {}", root_cause(error))),
     }
-}
-
-/// The innermost reason. The outer ones repeat the URL, which may hold secrets.
-pub(super) fn root_cause(error: &reqwest::Error) -> String {
-    if let Some(said) = tls::in_words(error) {
-        return said;
-    }
-    let mut cause: &dyn std::error::Error = error;
-    while let Some(source) = cause.source() {
-        cause = source;
-    }
-    cause.to_string()
-}
-
-pub(super) fn io_error(error: &reqwest::Error) -> Option<&io::Error> {
-    let mut cause: Option<&dyn std::error::Error> = Some(error);
-    while let Some(error) = cause {
-        if let Some(error) = error.downcast_ref::<io::Error>() {
-            return Some(error);
-        }
-        cause = error.source();
-    }
-    None
 }

@@ -6,10 +6,13 @@
 mod addresses;
 mod body;
 mod client;
+mod connection;
 mod cookies;
 mod exchange;
+mod frames;
 mod guard;
 mod memory;
+mod opening;
 mod ours;
 mod reach;
 mod redirect;
@@ -17,6 +20,8 @@ mod resolver;
 mod searchers;
 mod tls;
 mod trace;
+mod wire;
+mod words;
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -30,6 +35,7 @@ use crate::pattern::Pattern;
 use crate::settings::Settings;
 use crate::targets::Target;
 use body::Text;
+use client::Client;
 use guard::Guard;
 use memory::{Memory, Share};
 use resolver::Resolver;
@@ -42,7 +48,7 @@ const STALLED: Duration = Duration::from_secs(1);
 /// What probes of all targets share.
 #[derive(Debug)]
 pub struct Probe {
-    client: reqwest::Client,
+    client: Client,
     resolver: Resolver,
     guard: Guard,
     searchers: Searchers,
@@ -95,7 +101,7 @@ impl Probe {
     pub fn new(settings: &Settings) -> Result<Self, Fault> {
         let probe = &settings.probe;
         Ok(Self {
-            client: client::client(probe)?,
+            client: Client::new(probe)?,
             resolver: Resolver::new(&settings.dns)?,
             guard: Guard::new(probe.allow_private, &probe.allow_networks, &probe.allow_ports)?,
             searchers: Searchers::new(),

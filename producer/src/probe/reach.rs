@@ -16,12 +16,14 @@ use tokio::time::{Instant, timeout};
 use url::{Host, Url};
 
 use super::addresses::{impossible, sort};
+use super::client::AnyError;
 use super::cookies::Jar;
-use super::exchange::{broken, io_error, root_cause};
+use super::exchange::broken;
 use super::ours::{Ours, ours};
 use super::redirect::Ask;
 use super::resolver::Resolved;
 use super::trace::Trace;
+use super::words::{find, root_cause};
 use super::{Broken, Check, Probe, micros};
 
 /// How many addresses of a host are considered.
@@ -160,7 +162,7 @@ impl Probe {
         let trace = Arc::new(Trace::new(address));
         check.trace = trace.clone();
         let began = Instant::now();
-        let mut request = pin!(trace.follow(self.client.execute(ask.request(cookies))));
+        let mut request = pin!(trace.follow(self.client.execute(ask.request(cookies), ask.http_version)));
         let answered = match ahead.share(check.deadline - began) {
             None => request.await,
             Some(share) => match timeout(share, &mut request).await {
@@ -182,15 +184,15 @@ impl Probe {
             Err(error) => error,
         };
         if trace.phase() != Phase::Connect {
-            return Err(broken(&trace, &error));
+            return Err(broken(&trace, error.as_ref()));
         }
-        let cause = io_error(&error).and_then(ours);
+        let cause = find::<io::Error>(error.as_ref()).and_then(ours);
         if cause == Some(Ours::Exhausted) {
-            return Err(Broken::ours(FailureClass::Resources, Phase::Connect, root_cause(&error)));
+            return Err(Broken::ours(FailureClass::Resources, Phase::Connect, root_cause(error.as_ref())));
         }
         let is_broadcast = source(ip).is_err_and(|error| error.kind() == io::ErrorKind::PermissionDenied);
         ahead.theirs |= cause.is_none() || is_broadcast;
-        let what = if is_broadcast { "a broadcast address".to_owned() } else { root_cause(&error) };
+        let what = if is_broadcast { "a broadcast address".to_owned() } else { root_cause(error.as_ref()) };
         check.miss(ip, &format!("{what}, after {:.1?}", began.elapsed()));
         Ok(None)
     }
@@ -198,10 +200,10 @@ impl Probe {
     /// Looks the other family up while a connection is still waited for, which may stand before.
     async fn other_family(
         &self,
-        request: impl Future<Output = reqwest::Result<Response>>,
+        request: impl Future<Output = Result<Response, AnyError>>,
         ahead: &mut Ahead<'_>,
         check: &mut Check,
-    ) -> Option<reqwest::Result<Response>> {
+    ) -> Option<Result<Response, AnyError>> {
         if !ahead.addresses.is_empty() {
             return None;
         }

@@ -13,7 +13,7 @@ use url::Url;
 use super::Broken;
 use super::body::ACCEPTED;
 use super::cookies::Jar;
-use crate::targets::{Target, take_user};
+use crate::targets::{HttpVersion, Target, take_user};
 
 /// What is asked on the next hop.
 pub(super) struct Ask {
@@ -21,6 +21,7 @@ pub(super) struct Ask {
     method: Method,
     headers: HeaderMap,
     body: Option<String>,
+    pub(super) http_version: HttpVersion,
 }
 
 impl Ask {
@@ -31,6 +32,7 @@ impl Ask {
             method: target.method.clone(),
             headers: target.headers.clone(),
             body: target.body.clone(),
+            http_version: target.http_version,
         }
     }
 

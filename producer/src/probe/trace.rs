@@ -8,6 +8,7 @@ use jiff::Timestamp;
 use shared::message::{Phase, Phases};
 use tokio::time::Instant;
 
+use super::connection::Connection;
 use super::micros;
 
 tokio::task_local! {
@@ -33,6 +34,8 @@ struct Marks {
     certificate_expires_at: Option<Timestamp>,
     certificate_fault: Option<String>,
     client_certificate_wanted: bool,
+    /// What stands, until somebody speaks on it.
+    connection: Option<Connection>,
 }
 
 impl Trace {
@@ -113,16 +116,27 @@ fn note(set: impl FnOnce(&mut Marks)) {
     let _ = CURRENT.try_with(|trace| set(&mut trace.marks()));
 }
 
+/// A hop that connects once more has connected since its first attempt.
 pub(super) fn connect_began() {
-    note(|marks| marks.connect = Some(Instant::now()));
+    note(|marks| {
+        marks.connect.get_or_insert_with(Instant::now);
+        (marks.tls, marks.established) = (None, None);
+    });
 }
 
 pub(super) fn tls_began() {
     note(|marks| marks.tls = Some(Instant::now()));
 }
 
-pub(super) fn established() {
-    note(|marks| marks.established = Some(Instant::now()));
+pub(super) fn established(connection: Connection) {
+    note(|marks| {
+        marks.established = Some(Instant::now());
+        marks.connection = Some(connection);
+    });
+}
+
+pub(super) fn take_connection() -> Option<Connection> {
+    CURRENT.try_with(|trace| trace.marks().connection.take()).ok().flatten()
 }
 
 pub(super) fn certificate(expires_at: Option<Timestamp>) {

@@ -5,11 +5,11 @@ mod tests;
 
 use std::error::Error as StdError;
 use std::fmt::Debug;
-use std::io;
 
-use rustls::{AlertDescription as Alert, Error, PeerIncompatible};
+use rustls::{AlertDescription as Alert, Error, InvalidMessage, PeerIncompatible};
 
 use crate::probe::trace::Trace;
+use crate::probe::words::{find, innermost};
 
 /// What we offer; the reason for the most frequent refusals.
 const OFFERED: &str = "TLS 1.3, or TLS 1.2 with ECDHE and AES-GCM or ChaCha20; neither CBC nor RSA key exchange";
@@ -68,6 +68,10 @@ fn tls_error(error: &Error) -> String {
         Error::AlertReceived(alert) => alerted(*alert),
         Error::PeerIncompatible(why) => incompatible(why),
         Error::PeerMisbehaved(what) => format!("the server broke the rules of TLS: {}", spelt_out(what, ' ')),
+        Error::InvalidMessage(InvalidMessage::InvalidContentType) => {
+            "the server does not speak TLS on this port, but plain HTTP perhaps (then its URL begins with http)"
+                .to_owned()
+        }
         Error::InvalidMessage(what) => format!("the server sent something that is not TLS: {}", spelt_out(what, ' ')),
         Error::InappropriateMessage { .. } | Error::InappropriateHandshakeMessage { .. } => {
             "the server sent a TLS message out of turn".to_owned()
@@ -91,29 +95,6 @@ fn alert(error: &(dyn StdError + 'static)) -> Option<Alert> {
             REFUSALS.into_iter().find(|alert| text == Error::AlertReceived(*alert).to_string())
         }
     }
-}
-
-fn innermost<'a>(error: &'a (dyn StdError + 'static)) -> &'a (dyn StdError + 'static) {
-    let mut cause = error;
-    while let Some(source) = cause.source() {
-        cause = source;
-    }
-    cause
-}
-
-/// An error of this type, wherever it is wrapped: also in I/O errors, which do not name what they wrap as their source.
-fn find<'a, E: StdError + 'static>(error: &'a (dyn StdError + 'static)) -> Option<&'a E> {
-    let mut cause = Some(error);
-    while let Some(error) = cause {
-        if let Some(found) = error.downcast_ref() {
-            return Some(found);
-        }
-        cause = match error.downcast_ref::<io::Error>().and_then(io::Error::get_ref) {
-            Some(wrapped) => Some(wrapped),
-            None => error.source(),
-        };
-    }
-    None
 }
 
 fn alerted(alert: Alert) -> String {

@@ -1,8 +1,9 @@
 //! What is said about handshakes that fail, and about connections that TLS ends later.
 
+use std::io;
 use std::sync::Arc;
 
-use rustls::{CertificateError, InvalidMessage, OtherError, PeerMisbehaved};
+use rustls::{CertificateError, OtherError, PeerMisbehaved};
 
 use super::*;
 
@@ -29,7 +30,10 @@ fn every_end_is_said_in_words() {
         (wrapped(Error::PeerIncompatible(PeerIncompatible::NullCompressionRequired)), ": null compression required"),
         (wrapped(Error::PeerMisbehaved(PeerMisbehaved::SelectedUnofferedCipherSuite)), "unoffered cipher suite"),
         (wrapped(Error::InvalidMessage(InvalidMessage::MissingData("Random"))), "not TLS: missing data"),
-        (wrapped(Error::InvalidMessage(InvalidMessage::InvalidContentType)), "not TLS: invalid content type"),
+        (
+            wrapped(Error::InvalidMessage(InvalidMessage::InvalidContentType)),
+            "does not speak TLS on this port, but plain HTTP",
+        ),
         (wrapped(Error::DecryptError), "cannot be decrypted"),
         (wrapped(Error::InvalidCertificate(CertificateError::BadEncoding)), "certificate is refused"),
         (wrapped(Error::Other(OtherError(Arc::new(io::Error::other("x"))))), "gave up"),
