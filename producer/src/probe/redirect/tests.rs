@@ -14,7 +14,8 @@ fn ask(url: &str, method: Method, body: Option<&str>) -> Ask {
     for (name, value) in all {
         headers.insert(HeaderName::from_static(name), HeaderValue::from_static(value));
     }
-    Ask { url: url.parse().unwrap(), method, headers, body: body.map(str::to_owned) }
+    let body = body.map(str::to_owned);
+    Ask { url: url.parse().unwrap(), method, headers, body, http_version: HttpVersion::default() }
 }
 
 fn names(ask: &Ask) -> String {
