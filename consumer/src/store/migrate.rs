@@ -22,7 +22,7 @@ pub(super) struct Migration {
     pub(super) sql: &'static str,
 }
 
-pub(super) const MIGRATIONS: [Migration; 9] = [
+pub(super) const MIGRATIONS: [Migration; 10] = [
     Migration { version: 1, name: "tables", sql: include_str!("../../migrations/0001_tables.sql") },
     Migration { version: 2, name: "check_results", sql: include_str!("../../migrations/0002_check_results.sql") },
     Migration { version: 3, name: "slot_account", sql: include_str!("../../migrations/0003_slot_account.sql") },

@@ -61,6 +61,7 @@ fn step(partition: i32, from: i64, to: i64) -> Move {
 async fn store(settings: &Postgres) -> Store {
     let mut store = Store::new(settings.clone());
     store.begin(&topic(), None, &[(0, 0), (1, 0)]).await.unwrap();
+    store.claim(&topic(), &[0, 1]).await.unwrap();
     store
 }
 
