@@ -9,7 +9,7 @@ use std::sync::OnceLock;
 
 use regex::bytes::{Regex, RegexBuilder};
 use regex_automata::hybrid::dfa::{Config as LazyConfig, DFA};
-use regex_automata::nfa::thompson::{BuildError, Compiler, Config, NFA, State, WhichCaptures};
+use regex_automata::nfa::thompson::{Compiler, Config, NFA, State, WhichCaptures};
 use regex_automata::util::primitives::StateID;
 use regex_automata::util::syntax;
 use regex_automata::{Input, hybrid};
@@ -50,7 +50,7 @@ impl Pattern {
             report.lines().last().unwrap_or_default().trim_start_matches("error: ").to_owned()
         })?;
         let fixed = syntax::parse(text).is_ok_and(|parsed| parsed.properties().is_alternation_literal());
-        let states = if fixed { 1 } else { nfa(text).map_err(|error| error.to_string())?.states().len() };
+        let states = if fixed { 1 } else { nfa(text)?.states().len() };
         Ok(Self { regex, states, automaton: OnceLock::new() })
     }
 
@@ -91,11 +91,12 @@ impl fmt::Display for Pattern {
 }
 
 /// The pattern as the regex crate understands it.
-fn nfa(text: &str) -> Result<NFA, BuildError> {
+fn nfa(text: &str) -> Result<NFA, String> {
     Compiler::new()
         .syntax(syntax::Config::new().utf8(false))
         .configure(Config::new().utf8(false).which_captures(WhichCaptures::None))
         .build(text)
+        .map_err(|error| error.to_string())
 }
 
 /// A search that is under way.
@@ -180,7 +181,7 @@ impl Search {
             match nfa.state(state) {
                 State::ByteRange { .. } | State::Sparse(_) | State::Dense(_) => self.states.push(state),
                 State::Look { look, next } if nfa.look_matcher().matches(*look, body, self.at) => {
-                    self.pending.push(*next)
+                    self.pending.push(*next);
                 }
                 State::Union { alternates } => self.pending.extend(alternates.iter()),
                 State::BinaryUnion { alt1, alt2 } => self.pending.extend([alt1, alt2]),

@@ -1,5 +1,7 @@
 //! Hosts with several addresses, some of them dead, forbidden or nonsense.
 
+#![expect(clippy::unwrap_used, reason = "a test that cannot go on panics")]
+
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::sync::Arc;
 use std::time::Duration;

@@ -54,7 +54,7 @@ async fn a_default_partition_in_the_way_of_a_day_to_come_harms_nobody() {
         let consumer = world.start("consumer", &[], &[]);
         world.until_moved(if poison { 5 } else { 10 }).await;
         let consumer = stop(consumer).await;
-        assert_eq!(poison, !said(&consumer, "the table of a day to come cannot be made"), "{:#?}", consumer.log());
+        assert!(poison || said(&consumer, "the table of a day to come cannot be made"), "{:#?}", consumer.log());
     }
     assert_eq!((stored(&world).await, world.dead_letters().await.len()), (5, 5));
 }
@@ -78,7 +78,7 @@ async fn results_of_a_day_that_cannot_be_made_wait_and_the_others_do_not() {
     patiently("the reason", consumer.says("results wait for the table of their day")).await.unwrap();
     assert!(said(&consumer, "updated partition constraint for default partition"), "{:#?}", consumer.log());
     until("the metric", async || admin::metrics(&address).await["days_unmade"] == 1.0).await;
-    assert_eq!(admin::metrics(&address).await["records_lag"], 24.0);
+    until("the lag", async || admin::metrics(&address).await["records_lag"] == 24.0).await;
     let consumer = stop(consumer).await;
     assert_eq!((stored(&world).await, world.next_offsets().await[&0]), (20, 20));
     assert_eq!(world.dead_letters().await, [], "nor is there anything from behind it");

@@ -63,7 +63,8 @@ mod tests {
 
     #[test]
     fn settings_that_lose_results() {
-        let table: [(&[(&str, &str)], &[&str]); 8] = [
+        type Case<'a> = (&'a [(&'a str, &'a str)], &'a [&'a str]);
+        let table: [Case<'_>; 8] = [
             (&[], &[]),
             (&[("cleanup.policy", "delete"), ("retention.ms", "604800000"), ("retention.bytes", "-1")], &[]),
             (&[("cleanup.policy", "delete"), ("retention.ms", "-1")], &[]),

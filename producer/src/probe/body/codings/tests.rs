@@ -80,7 +80,8 @@ fn bodies_are_decoded_in_pieces_of_any_size() {
     let page = page();
     let br = unhex(PAGE_IN_BROTLI);
     let big: Vec<u8> = (0..200_000u32).flat_map(|n| (n / 7).to_le_bytes()).collect();
-    let table: Vec<(&str, Vec<&str>, Vec<u8>, &[u8])> = vec![
+    type Case<'a> = (&'a str, Vec<&'a str>, Vec<u8>, &'a [u8]);
+    let table: Vec<Case<'_>> = vec![
         ("gzip", vec!["gzip"], gzip(&page), &page),
         ("case", vec!["GZip"], gzip(&page), &page),
         ("x-gzip", vec!["x-gzip"], gzip(&page), &page),

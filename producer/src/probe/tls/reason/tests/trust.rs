@@ -140,7 +140,7 @@ fn a_certificate_that_is_trusted_itself() {
     let good = Good::new();
     let kinds = [IsCa::Ca(BasicConstraints::Unconstrained), IsCa::ExplicitNoCa, IsCa::NoCa];
     for kind in kinds {
-        let is_ca = |parameters| with(parameters, |parameters| parameters.is_ca = kind.clone());
+        let is_ca = |parameters| with(parameters, |parameters| parameters.is_ca = kind);
         let own = Signer::root(is_ca(site())).der;
         let issued = good.intermediate.leaf(is_ca(site()));
         let other = Signer::root(is_ca(site())).der;
