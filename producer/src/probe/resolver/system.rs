@@ -47,16 +47,18 @@ pub(super) fn name(text: &str) -> Option<Name> {
 }
 
 impl Hosts {
-    /// The addresses of a name. Those of `localhost` need no file (RFC 6761).
+    /// The addresses of a name. `localhost` has both loopback addresses, whatever the file says of it (RFC 6761).
     pub(super) fn addresses(&self, host: &str) -> Vec<IpAddr> {
         let host = host.trim_end_matches('.').to_ascii_lowercase();
-        match self.0.get(&host) {
-            Some(addresses) => addresses.clone(),
-            None if host == "localhost" || host.ends_with(".localhost") => {
-                vec![Ipv4Addr::LOCALHOST.into(), Ipv6Addr::LOCALHOST.into()]
+        let mut addresses = self.0.get(&host).cloned().unwrap_or_default();
+        if host == "localhost" || host.ends_with(".localhost") && addresses.is_empty() {
+            for loopback in [IpAddr::V4(Ipv4Addr::LOCALHOST), IpAddr::V6(Ipv6Addr::LOCALHOST)] {
+                if !addresses.contains(&loopback) {
+                    addresses.push(loopback);
+                }
             }
-            None => Vec::new(),
         }
+        addresses
     }
 }
 
@@ -157,9 +159,15 @@ mod tests {
             ("bad", ""),
             ("notlocalhost", ""),
         ];
+        let found = |hosts: &Hosts, host: &str| {
+            hosts.addresses(host).iter().map(ToString::to_string).collect::<Vec<_>>().join(" ")
+        };
         for (host, expected) in table {
-            let found: Vec<String> = hosts.addresses(host).iter().map(ToString::to_string).collect();
-            assert_eq!(found.join(" "), expected, "{host}");
+            assert_eq!(found(&hosts, host), expected, "{host}");
+        }
+        let hosts = parse_hosts("127.0.0.1 localhost\n10.1.2.3 app.localhost\n");
+        for (host, expected) in [("localhost", "127.0.0.1 ::1"), ("app.localhost", "10.1.2.3")] {
+            assert_eq!(found(&hosts, host), expected, "{host}");
         }
     }
 
