@@ -124,12 +124,8 @@ fn heads() -> Vec<Row> {
         plain("endless status line", then("HTTP/1.1 200 ", Step::flood("O")), BROKEN),
         plain("endless version", then("HTTP/", Step::flood("1")), BROKEN),
         plain("endless empty lines", then("", Step::flood("\r\n")), BROKEN),
-        plain("endless 100", then("", Step::stream(b"HTTP/1.1 100 Continue\r\n\r\n")), "down timeout first_byte"),
-        plain(
-            "endless 103",
-            then("", Step::stream(b"HTTP/1.1 103 Early Hints\r\nLink: a\r\n\r\n")),
-            "down timeout first_byte",
-        ),
+        plain("endless 100", then("", Step::stream(b"HTTP/1.1 100 Continue\r\n\r\n")), BROKEN),
+        plain("endless 103", then("", Step::stream(b"HTTP/1.1 103 Early Hints\r\nLink: a\r\n\r\n")), BROKEN),
         plain("dribbled head", then(OK, dribble("X-A: b\r\n")), "down timeout first_byte"),
         plain("dribbled reason", then("HTTP/1.1 200 ", dribble("O")), "down timeout first_byte"),
         plain("held head", then("HTTP/1.1 200 OK\r\nContent-", Step::Hold), "down timeout first_byte"),
@@ -293,7 +289,7 @@ async fn hostile_sites() {
             let as_expected = expected.split('|').any(|expected| verdict(&result) == expected);
             if stalled(&result) && timeout(expected) == SHORT {
                 left.push((row, target));
-            } else if !in_time || result.http.redirects > 5 || !as_expected {
+            } else if !in_time || result.http.redirects > 10 || !as_expected {
                 wrong.push(format!("{name}: {} after {took} µs, {:?}", verdict(&result), result.outcome.failure));
             }
         }

@@ -318,14 +318,17 @@ fn in_the_url_of_the_site() {
 /// What a site says is not ours to pass on either: where it redirects to may open its doors.
 #[tokio::test(flavor = "multi_thread")]
 async fn in_a_redirect_that_is_refused() {
-    for location in
-        ["ftp://user:hush-site@localhost/", "ftp://localhost/?token=hush-site", "ftp://localhost/#hush-site"]
-    {
+    let table = [
+        ("ftp://user:hush-site@localhost/", "\"ftp://localhost/\""),
+        ("ftp://localhost/?token=hush-site", "\"ftp://localhost/?token=***\""),
+        ("ftp://localhost/#hush-site", "\"ftp://localhost/#***\""),
+    ];
+    for (location, told) in table {
         let site = Site::start(Response::redirect(location).into()).await.unwrap();
         let url = site.url("127.0.0.1");
         for arguments in [["--once"].as_slice(), &["--once", "--json"]] {
             let text = block_in_place(|| shown(&run("producer", arguments, [("SITE_URL", url.as_str())])));
-            assert!(text.contains("redirected to") && text.contains("***"), "{text}");
+            assert!(text.replace("\\\"", "\"").contains(&format!("redirected to {told}")), "{text}");
             assert!(!text.contains(MARK), "{text}");
         }
     }

@@ -8,6 +8,7 @@ use rdkafka::ClientContext;
 use rdkafka::bindings as c;
 use rdkafka::client::Client;
 use rdkafka::error::{IsError as _, KafkaError, KafkaResult, RDKafkaErrorCode};
+use rdkafka::metadata::MetadataTopic;
 use rdkafka::types::RDKafkaRespErr;
 
 /// A topic as the brokers have it now.
@@ -19,11 +20,41 @@ pub struct Topic {
     pub partitions: Vec<(i32, Option<i32>)>,
 }
 
+/// How long brokers have to describe a topic, before they are asked for their metadata, which has no ids.
+const DESCRIBE_TIMEOUT: Duration = Duration::from_secs(3);
+
 /// Asks for a topic, `None` where there is none of this name. It is not created by that. Blocks.
 ///
 /// # Errors
 /// The brokers do not answer in time, or do not let us know.
 pub fn describe<C: ClientContext>(client: &Client<C>, topic: &str, timeout: Duration) -> KafkaResult<Option<Topic>> {
+    match describe_with_id(client, topic, timeout.min(DESCRIBE_TIMEOUT)) {
+        // The broker that is embedded for want of Java never answers this question, but the other one.
+        Err(KafkaError::AdminOp(RDKafkaErrorCode::OperationTimedOut)) => describe_without_id(client, topic, timeout),
+        described => described,
+    }
+}
+
+fn describe_without_id<C: ClientContext>(
+    client: &Client<C>,
+    topic: &str,
+    timeout: Duration,
+) -> KafkaResult<Option<Topic>> {
+    // To ask for a topic by name would let brokers create it with their own defaults.
+    let metadata = client.fetch_metadata(None, timeout)?;
+    let found = metadata.topics().iter().find(|found| found.name() == topic && !found.partitions().is_empty());
+    let partitions = |found: &MetadataTopic| {
+        let leaders = found.partitions().iter();
+        leaders.map(|partition| (partition.id(), Some(partition.leader()).filter(|leader| *leader >= 0))).collect()
+    };
+    Ok(found.map(|found| Topic { id: None, partitions: partitions(found) }))
+}
+
+fn describe_with_id<C: ClientContext>(
+    client: &Client<C>,
+    topic: &str,
+    timeout: Duration,
+) -> KafkaResult<Option<Topic>> {
     let name = CString::new(topic).map_err(KafkaError::Nul)?;
     let milliseconds = i32::try_from(timeout.as_millis()).unwrap_or(i32::MAX);
     #[expect(unsafe_code, reason = "the library offers it to C only")]
